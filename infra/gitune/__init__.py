@@ -1,0 +1,3 @@
+"""gitune: fine-tuned agents as code."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Held-out cases → scores of challenger and baseline → verdict."""

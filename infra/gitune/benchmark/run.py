@@ -1,0 +1,111 @@
+"""Ask models the cases, and keep the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
+from gitune.benchmark.gate import Verdict, judge
+from gitune.benchmark.scores import Scores, load_scores, save_scores, score_answers, scores_file
+from gitune.dataset.chat import as_dicts
+from gitune.errors import NotFound, UserError
+from gitune.lock import Lock
+from gitune.project import Project
+from gitune.providers.base import ChatTarget, LocalTarget
+from gitune.spec import AgentSpec, BenchmarkSpec
+
+OnProgress = Callable[[str, int, int], None]
+"""(what is asked, answers so far, answers in all)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the gate saw, and what it said."""
+
+    cases: int
+    fingerprint: str
+    challenger: Scores
+    base: Scores
+    deployed: Scores | None
+    verdict: Verdict
+
+
+def gather_evidence(
+    spec: AgentSpec, project: Project, provider: str, model_id: str, lock: Lock | None, on_progress: OnProgress
+) -> Evidence:
+    """Benchmark the model, its base model and the deployed model on the agent's cases; what is unchanged is free."""
+    cases = load_cases(spec, project.root)
+    fingerprint = cases_fingerprint(cases)
+    target = project.provider(provider).chat_target(model_id)
+    bench = _Benchmark(project.state_folder / "scores", cases, fingerprint, spec.benchmark, on_progress)
+    base = bench.scores("base model", f"{provider}:{_base_of(target)}", _untuned(target), timed=False)
+    challenger = bench.scores("challenger", model_id, target, timed=True)
+    deployed = None
+    if lock is not None and lock.model_id != model_id:
+        deployed = _deployed_scores(bench, project, lock)
+    verdict = judge(spec.gate, challenger, base, deployed)
+    return Evidence(len(cases), fingerprint, challenger, base, deployed, verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Benchmark:
+    folder: Path
+    cases: Sequence[Case]
+    fingerprint: str
+    settings: BenchmarkSpec
+    on_progress: OnProgress
+
+    def scores(self, label: str, model_id: str, target: ChatTarget, *, timed: bool) -> Scores:
+        path = scores_file(self.folder, model_id, self.fingerprint, self.settings)
+        known = load_scores(path)
+        if known is not None:
+            return known
+        answers, latencies = self._ask(label, target, timed)
+        scored = score_answers(self.cases, answers, self.settings.scorer)
+        scores = Scores(model_id, scored, tuple(latencies))
+        save_scores(path, scores)
+        return scores
+
+    def _ask(self, label: str, target: ChatTarget, timed: bool) -> tuple[list[str], list[float]]:
+        if not isinstance(target, LocalTarget):
+            raise UserError(f"no way to benchmark {target.model} yet", hint="benchmark models of the local provider")
+        from gitune.inference import LocalModel  # imports torch: seconds
+        from gitune.training.base_model import resolve_base_model
+
+        conversations = [as_dicts(case.messages) for case in self.cases]
+        longest = self.settings.max_new_tokens
+        self.on_progress(label, 0, len(conversations))
+        model = LocalModel.open(resolve_base_model(target.base_model), target.adapter)
+        generations = model.generate(
+            conversations,
+            max_new_tokens=longest,
+            on_progress=lambda done, total: self.on_progress(label, done, total),
+        )
+        latencies: list[float] = []
+        if timed:
+            latencies = model.measure_latency(_spread(conversations, self.settings.latency_cases), longest)
+        return [generation.text for generation in generations], latencies
+
+
+def _spread(conversations: list[list[dict[str, str]]], count: int) -> list[list[dict[str, str]]]:
+    """`count` of them, evenly over the whole list."""
+    step = max(len(conversations) / count, 1.0)
+    return [conversations[int(i * step)] for i in range(min(count, len(conversations)))]
+
+
+def _deployed_scores(bench: _Benchmark, project: Project, lock: Lock) -> Scores | None:
+    try:
+        target = project.provider(lock.provider).chat_target(lock.model_id)
+    except NotFound:
+        return None  # it no longer exists, so there is nothing to lose
+    return bench.scores("deployed model", lock.model_id, target, timed=True)
+
+
+def _base_of(target: ChatTarget) -> str:
+    return target.base_model if isinstance(target, LocalTarget) else target.model
+
+
+def _untuned(target: ChatTarget) -> ChatTarget:
+    return LocalTarget(target.base_model, None) if isinstance(target, LocalTarget) else target

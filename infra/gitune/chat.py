@@ -1,0 +1,60 @@
+"""Talking to a deployed agent."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gitune.benchmark.cases import load_cases
+from gitune.dataset.chat import as_dicts
+from gitune.deploy import Route, read_routes
+from gitune.errors import UserError
+from gitune.project import Project
+from gitune.providers.base import LocalTarget
+from gitune.spec import AgentSpec, load_agents
+
+_MAX_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """An open line to what an alias points to."""
+
+    route: Route
+    system: str | None
+    complete: Callable[[list[dict[str, str]]], str]
+
+    def ask(self, message: str) -> str:
+        """The answer to one message; nothing is remembered from one to the next."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return self.complete([*system, {"role": "user", "content": message}]).strip()
+
+
+def open_chat(project: Project, alias: str) -> Chat:
+    """Follow the alias to its model and load it. Raises UserError for an alias that nobody deployed."""
+    routes = read_routes(project.routes_file)
+    if alias not in routes:
+        close = difflib.get_close_matches(alias, routes, n=1)
+        known = f"deployed: {', '.join(routes)}" if routes else "nothing is deployed yet: run gitune up"
+        raise UserError(f"no alias '{alias}'", hint=f"did you mean '{close[0]}'?" if close else known)
+    route = routes[alias]
+    target = project.provider(route.provider).chat_target(route.model_id)
+    if not isinstance(target, LocalTarget):
+        raise UserError(f"no way to reach {route.model_id} yet")
+    from gitune.inference import LocalModel  # imports torch: seconds
+    from gitune.training.base_model import resolve_base_model
+
+    model = LocalModel.open(resolve_base_model(target.base_model), target.adapter)
+
+    def complete(messages: list[dict[str, str]]) -> str:
+        return model.generate([messages], max_new_tokens=_MAX_NEW_TOKENS)[0].text
+
+    spec = next((spec for spec in load_agents(project.root) if spec.name == route.agent), None)
+    return Chat(route, _system_prompt(spec, project) if spec else None, complete)
+
+
+def _system_prompt(spec: AgentSpec, project: Project) -> str | None:
+    """The system message that the agent was trained with, as its cases have it."""
+    first = as_dicts(load_cases(spec, project.root)[0].messages)[0]
+    return first["content"] if first["role"] == "system" else None

@@ -1,0 +1,31 @@
+"""gitune up"""
+
+from __future__ import annotations
+
+import click
+
+from gitune.commands import json_option, program_name, stack_option
+
+
+@click.command("up")
+@stack_option
+@click.option("--retry", is_flag=True, help="Start jobs that failed once more.")
+@json_option
+def command(stack: str, retry: bool, as_json: bool) -> int:
+    """Train, benchmark, gate and deploy what the agents declare.
+
+    Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
+    with 0 when every agent is settled.
+    """
+    from gitune.project import Project
+    from gitune.report.terminal import TerminalReporter, print_outcomes
+    from gitune.up import outcome_json, run_up
+
+    project = Project.open(stack)
+    with TerminalReporter() as reporter:
+        outcomes = run_up(project, reporter, retry_failed=retry)
+    if as_json:
+        click.echo(outcome_json(outcomes))
+    else:
+        print_outcomes(outcomes, program_name())
+    return 0 if all(outcome.settled for outcome in outcomes) else 1

@@ -1,0 +1,78 @@
+"""model.lock.yaml: the model that should be in production, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gitune.errors import InvalidInput, Problem
+from gitune.files import write_atomic
+from gitune.yaml_source import parse_yaml
+
+_HEADER = "# Written by gitune. Merging this file deploys the model; reverting it rolls back.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The fields in the order in which a reviewer reads them."""
+
+    agent: str
+    version: str
+    """SemVer: major for base model or method, minor for dataset or hyperparameters."""
+    provider: str
+    model_id: str
+    base_model: str
+    method: str
+    hyperparameters: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    """fingerprint (SHA-256), train and validation (counts of examples)."""
+    job: Mapping[str, Any]
+    """id, key (the training key), seconds, cost_usd."""
+    benchmark: Mapping[str, Any]
+    """cases (count), fingerprint, accuracy and base_accuracy (0 to 1), latency_seconds (median)."""
+    verdict: Mapping[str, Any]
+    """outcome and reasons."""
+
+
+def read_lock(path: Path) -> Lock | None:
+    """The lock, or None when there is no file. Raises InvalidInput for one that is not a lock."""
+    if not path.is_file():
+        return None
+    source = parse_yaml(path.read_bytes(), str(path))
+    if source.problems:
+        raise InvalidInput(source.problems)
+    names = set(Lock.__dataclass_fields__)
+    found = set(source.data) if isinstance(source.data, dict) else set()
+    if found != names:
+        wrong = sorted(names ^ found)[0]
+        message = f"not a lock: '{wrong}' is {'missing' if wrong in names else 'unknown'}"
+        raise InvalidInput(
+            [Problem(str(path), 1, message, "restore the file with git, or delete it and run gitune up")]
+        )
+    return Lock(**source.data)
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Replace the file in one step."""
+    text = yaml.safe_dump(asdict(lock), sort_keys=False, allow_unicode=True, width=110)
+    write_atomic(path, _HEADER + text)
+
+
+def next_version(previous: Lock | None, lock: Lock) -> str:
+    """The version of `lock`, which follows `previous`. Its own `version` is not looked at."""
+    if previous is None:
+        return "1.0.0"
+    major, minor, patch = (int(part) for part in previous.version.split("."))
+    if (previous.base_model, previous.method) != (lock.base_model, lock.method):
+        return f"{major + 1}.0.0"
+    if previous.dataset["fingerprint"] != lock.dataset["fingerprint"]:
+        return f"{major}.{minor + 1}.0"
+    if dict(previous.hyperparameters) != dict(lock.hyperparameters):
+        return f"{major}.{minor + 1}.0"
+    if (previous.provider, previous.model_id) != (lock.provider, lock.model_id):
+        return f"{major}.{minor}.{patch + 1}"
+    return previous.version

@@ -1,0 +1,140 @@
+"""What a pass will do to each agent and why, in the user's words. Made from the very steps that the engine takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gitune.dataset import build_dataset, dataset_folder
+from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.errors import ProviderError
+from gitune.project import Project, checked_agents
+from gitune.providers.base import TrainingKey
+from gitune.spec import AgentSpec
+from gitune.stack import PulumiStack, Step
+
+Action = Literal["train", "retrain", "adopt", "resume", "deploy", "redeploy", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One item of a plan."""
+
+    agent: str
+    action: Action
+    summary: str
+    reasons: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
+
+
+def explain_step(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Change | None:
+    """The change behind a step; None for what a user need not know (a dataset's files follow the model)."""
+    if step.kind == "FineTunedModel":
+        return _model_change(step, specs, project)
+    if step.kind == "Deployment":
+        return _deployment_change(step)
+    return None
+
+
+def _model_change(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Change:
+    if step.operation == "delete":
+        return Change(step.agent, "remove", "no longer declared; the trained model is kept")
+    candidate = step.wanted["candidates"][0]
+    what = f"{candidate['base_model']} on {candidate['provider']}, {int(step.wanted['examples'])} examples"
+    if step.operation == "create":
+        return _first_training(step, project, what)
+    reasons = _model_reasons(step, specs, project)
+    if not reasons:
+        recorded = step.recorded.get("reason") or f"recorded as {step.recorded.get('status')}"
+        return Change(step.agent, "resume", f"goes on: {what}", (str(recorded),))
+    found = _known_job(project, candidate)
+    if found == "succeeded":
+        return Change(step.agent, "adopt", "takes the model that was trained for exactly this before", reasons)
+    return Change(step.agent, "retrain", f"trains again: {what}", reasons)
+
+
+def _first_training(step: Step, project: Project, what: str) -> Change:
+    status = _known_job(project, step.wanted["candidates"][0])
+    if status == "succeeded":
+        return Change(step.agent, "adopt", f"adopts the finished model: {what}")
+    if status is not None:
+        return Change(step.agent, "adopt", f"adopts the job that is {status}: {what}")
+    return Change(step.agent, "train", f"trains {what}")
+
+
+def _known_job(project: Project, candidate: Mapping[str, Any]) -> str | None:
+    try:
+        job = project.provider(candidate["provider"]).find_job(TrainingKey(candidate["key"]))
+    except ProviderError:
+        return None
+    return job.status if job else None
+
+
+def _model_reasons(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> tuple[str, ...]:
+    reasons: list[str] = []
+    if step.recorded.get("fingerprint") != step.wanted["fingerprint"]:
+        reasons.append(_dataset_reason(step, specs, project))
+    old = {c["provider"]: c for c in step.recorded.get("candidates", ())}
+    new = {c["provider"]: c for c in step.wanted["candidates"]}
+    for provider in sorted(old.keys() ^ new.keys()):
+        reasons.append(f"candidate {provider} {'added' if provider in new else 'removed'}")
+    for provider in [name for name in new if name in old]:
+        reasons += _candidate_reasons(old[provider], new[provider])
+    return tuple(reasons)
+
+
+def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+    reasons = [f"{n}: {old[n]} → {new[n]}" for n in ("base_model", "method") if old[n] != new[n]]
+    before, after = old["hyperparameters"], new["hyperparameters"]
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            reasons.append(f"hyperparameter {name}: {before.get(name)} → {after.get(name)}")
+    return reasons
+
+
+def _dataset_reason(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> str:
+    old_fingerprint = str(step.recorded.get("fingerprint", ""))
+    change = f"dataset {old_fingerprint[:12]} → {step.wanted['fingerprint'][:12]}"
+    folder = dataset_folder(project.root, old_fingerprint)
+    if not (folder / TRAIN_FILE).is_file() or step.agent not in specs:
+        return change
+    built = build_dataset(specs[step.agent], project.root)
+    new = {*built.train, *built.validation}
+    old = {
+        line
+        for name in (TRAIN_FILE, VALIDATION_FILE)
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
+    }
+    counts = f"{len(new - old)} example(s) added, {len(old - new)} removed"
+    return f"{change}: {counts}" if new != old else f"{change}: another split of the same examples"
+
+
+def _deployment_change(step: Step) -> Change:
+    if step.operation == "delete":
+        return Change(step.agent, "remove", f"alias {step.recorded.get('alias')} no longer answers")
+    alias, version, model = (step.wanted[name] for name in ("alias", "version", "model_id"))
+    if step.operation == "create":
+        return Change(step.agent, "deploy", f"alias {alias} → {version} ({model})")
+    reasons = []
+    if step.recorded.get("alias") != alias:
+        reasons.append(f"alias: {step.recorded.get('alias')} → {alias}")
+    if step.recorded.get("model_id") != model:
+        reasons.append(f"model: {step.recorded.get('model_id') or 'route missing'} → {model}")
+    return Change(step.agent, "redeploy", f"alias {alias} → {version} ({model})", tuple(reasons))
+
+
+def plan_changes(project: Project) -> tuple[Change, ...]:
+    """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
+    specs = {spec.name: spec for spec in checked_agents(project)}
+    changes: list[Change] = []
+
+    def note(step: Step) -> None:
+        change = explain_step(step, specs, project)
+        if change is not None:
+            changes.append(change)
+
+    PulumiStack.open(project).preview(note)
+    return tuple(changes)

@@ -1,0 +1,126 @@
+"""Where things are, and what the files of a project want."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gitune.benchmark.cases import check_cases
+from gitune.dataset import check_dataset
+from gitune.errors import GituneError, InvalidInput, Problem, UserError
+from gitune.providers import open_provider
+from gitune.providers.base import Provider, TrainingRequest
+from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
+from gitune.yaml_source import parse_yaml
+
+PROJECT_FILE = "Pulumi.yaml"
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards that holds Pulumi.yaml; GITUNE_ROOT overrides. Raises UserError."""
+    named = os.environ.get("GITUNE_ROOT")
+    here = Path(named) if named else (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise UserError(f"no {PROJECT_FILE} in {here} or above it", hint="run gitune inside a gitune repository")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A repository and the stack that is being worked on."""
+
+    root: Path
+    stack: StackSpec
+
+    @classmethod
+    def open(cls, stack: str, root: Path | None = None) -> Project:
+        """Raises UserError or InvalidInput."""
+        root = root or find_root()
+        return cls(root, load_stack(root, stack))
+
+    @property
+    def state_folder(self) -> Path:
+        """Everything that is not committed lives below here."""
+        return self.root / ".gitune"
+
+    @property
+    def routes_file(self) -> Path:
+        return self.root / self.stack.routes
+
+    def lock_file(self, agent: str) -> Path:
+        return self.root / self.stack.locks / agent / "model.lock.yaml"
+
+    def provider(self, name: str) -> Provider:
+        return open_provider(name, self.root, self.stack)
+
+
+def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tuple[TrainingRequest, ...]:
+    """The agent's candidates in order, defaults filled in. Raises UserError for an unknown provider."""
+    return tuple(_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
+
+
+def check_project(project: Project) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
+    """The agents that are right, and everything that is wrong with any file of any agent. Reads only."""
+    specs, found = read_agents(project.root)
+    problems = list(found)
+    good: list[AgentSpec] = []
+    for spec in specs:
+        wrong = _check_agent(spec, project)
+        problems += wrong
+        if not wrong:
+            good.append(spec)
+    return tuple(good), tuple(problems)
+
+
+def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSpec, ...]:
+    """The agents, all files checked; only those named, if any are. Raises InvalidInput or UserError."""
+    specs, problems = check_project(project)
+    if problems:
+        raise InvalidInput(problems)
+    unknown = sorted(set(names) - {spec.name for spec in specs})
+    if unknown:
+        known = ", ".join(spec.name for spec in specs)
+        raise UserError(f"no agent '{unknown[0]}'", hint=f"known: {known}")
+    return tuple(spec for spec in specs if not names or spec.name in names)
+
+
+def _candidates(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
+    if stack.provider is None:
+        return spec.training
+    listed = [candidate for candidate in spec.training if candidate.provider == stack.provider]
+    return listed[:1] or [Candidate(provider=stack.provider)]
+
+
+def _request(candidate: Candidate, project: Project, fingerprint: str) -> TrainingRequest:
+    defaults = project.provider(candidate.provider).defaults
+    return TrainingRequest(
+        provider=candidate.provider,
+        base_model=candidate.base_model or defaults.base_model,
+        method=candidate.method,
+        hyperparameters={**defaults.hyperparameters, **candidate.hyperparameters},
+        fingerprint=fingerprint,
+    )
+
+
+def _check_agent(spec: AgentSpec, project: Project) -> list[Problem]:
+    examples, problems = check_dataset(spec, project.root)
+    problems += check_cases(spec, project.root, examples)
+    file = spec.file.relative_to(project.root).as_posix()
+    source = parse_yaml(spec.file.read_bytes(), file)
+    for candidate in _candidates(spec, project.stack):
+        place: tuple[Any, ...] = ("training",)
+        if candidate in spec.training:
+            place = ("training", spec.training.index(candidate))
+        try:
+            request = _request(candidate, project, fingerprint="")
+        except GituneError as error:
+            problems.append(source.problem((*place, "provider"), error.message, error.hint))
+            continue
+        for wrong in project.provider(candidate.provider).check(request):
+            where = (*place, "hyperparameters", wrong.file)
+            problems.append(source.problem(where, f"{candidate.provider}: {wrong.message}", wrong.hint))
+    return problems

@@ -1,0 +1,87 @@
+"""From a trained model to a lock: benchmark, gate, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
+from gitune.lock import Lock, next_version, read_lock, write_lock
+from gitune.project import Project
+from gitune.providers.base import Job
+from gitune.spec import AgentSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What the gate said of a model, and the lock that stands now (None before the first pass)."""
+
+    evidence: Evidence
+    lock: Lock | None
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A finished training, as the engine recorded it."""
+
+    provider: str
+    job: Job
+    base_model: str
+    method: str
+    hyperparameters: dict[str, Any]
+    dataset: dict[str, Any]
+
+
+def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress: OnProgress) -> Promotion:
+    """Benchmark the model; write its lock when the verdict is a pass and the lock does not say all this already."""
+    path = project.lock_file(spec.name)
+    previous = read_lock(path)
+    model_id = model.job.model_id or ""
+    evidence = gather_evidence(spec, project, model.provider, model_id, previous, on_progress)
+    if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
+        return Promotion(evidence, previous, written=False)
+    lock = _lock(spec, model, evidence)
+    lock = replace(lock, version=next_version(previous, lock))
+    write_lock(path, lock)
+    return Promotion(evidence, lock, written=True)
+
+
+def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> bool:
+    """Whether the lock already holds this model, judged on these cases by this gate."""
+    return (
+        lock.model_id == model.job.model_id
+        and lock.benchmark["fingerprint"] == evidence.fingerprint
+        and lock.verdict["gate"] == spec.gate.model_dump()
+    )
+
+
+def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
+    return Lock(
+        agent=spec.name,
+        version="",
+        provider=model.provider,
+        model_id=model.job.model_id or "",
+        base_model=model.base_model,
+        method=model.method,
+        hyperparameters=model.hyperparameters,
+        dataset=model.dataset,
+        job={
+            "id": model.job.job_id,
+            "key": str(model.job.key),
+            "seconds": None if model.job.seconds is None else round(model.job.seconds, 1),
+            "cost_usd": model.job.cost_usd,
+        },
+        benchmark={
+            "cases": evidence.cases,
+            "fingerprint": evidence.fingerprint,
+            "accuracy": round(evidence.challenger.accuracy, 4),
+            "base_accuracy": round(evidence.base.accuracy, 4),
+            "latency_seconds": round(evidence.challenger.latency, 3),
+        },
+        verdict={
+            "outcome": evidence.verdict.outcome,
+            "reasons": list(evidence.verdict.reasons),
+            "gate": spec.gate.model_dump(),
+        },
+    )

@@ -1,0 +1,147 @@
+"""What gitune asks of a provider: nine calls, synchronous, prompt, and safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NewType, Protocol
+
+from gitune.errors import Problem, ProviderError
+from gitune.hashing import canonical_json, sha256
+
+TrainingKey = NewType("TrainingKey", str)
+"""Hex SHA-256 over everything that decides a training. It travels with the job."""
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "lost", "unknown"]
+"""`lost`: started and then killed without an end; `unknown`: a word that the provider added later."""
+
+LIVE: frozenset[JobStatus] = frozenset({"queued", "running", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDefaults:
+    """What a provider takes where agent.yaml is silent. A change here changes training keys: name it in CHANGELOG."""
+
+    base_model: str
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """Everything that decides a training, defaults filled in."""
+
+    provider: str
+    base_model: str
+    method: str
+    hyperparameters: Mapping[str, Any]
+    fingerprint: str
+
+    @property
+    def key(self) -> TrainingKey:
+        decides = [self.fingerprint, self.provider, self.base_model, self.method]
+        return TrainingKey(sha256([*decides, canonical_json(dict(self.hyperparameters))]))
+
+
+def short(key: str) -> str:
+    """The first 16 hex digits (64 bits): fits Mistral's 18 characters, and 10,000 keys collide once in 10^11 times."""
+    return key[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """US dollars and minutes, low / expected / high. None is unknown, never 0."""
+
+    usd: tuple[float, float, float] | None
+    minutes: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One provider's fine-tuning run as it stands now."""
+
+    key: TrainingKey
+    job_id: str
+    status: JobStatus
+    model_id: str | None = None
+    error: ProviderError | None = None
+    """Why a failed job failed. A QuotaExceeded here is a limit that answered late, not a failed training."""
+    progress: float | None = None
+    """Share done, 0 to 1."""
+    eta_seconds: float | None = None
+    seconds: float | None = None
+    """Time that it has run, start to now or to its end."""
+    cost_usd: float | None = None
+    detail: str = ""
+    """What it is doing, in a few words."""
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A tuned model that the provider holds."""
+
+    model_id: str
+    base_model: str
+    archived: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """Answers come from weights on this machine."""
+
+    base_model: str
+    adapter: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """Answers come from an OpenAI-compatible server; the key is read from this variable, never stored."""
+
+    base_url: str
+    model: str
+    key_variable: str | None
+
+
+ChatTarget = LocalTarget | HttpTarget
+
+
+class Provider(Protocol):
+    """One vendor's driver."""
+
+    name: ClassVar[str]
+    defaults: ClassVar[TrainingDefaults]
+
+    def check(self, request: TrainingRequest) -> list[Problem]:
+        """What the provider would refuse, found without a call. `Problem.file` is the hyperparameter's name."""
+        ...
+
+    def estimate(self, request: TrainingRequest) -> Estimate: ...
+
+    def find_job(self, key: TrainingKey) -> Job | None:
+        """The job that carries this key, whoever started it."""
+        ...
+
+    def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
+        """Start the training of `dataset`, a folder with train.jsonl and validation.jsonl; adopt it if it is there."""
+        ...
+
+    def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
+        """All of these jobs in one call; a key without a job is left out."""
+        ...
+
+    def cancel_job(self, job_id: str) -> None:
+        """Stop a live job; an ended one is left alone. Raises NotFound."""
+        ...
+
+    def get_model(self, model_id: str) -> Model | None: ...
+
+    def archive_model(self, model_id: str) -> None: ...
+
+    def chat_target(self, model_id: str) -> ChatTarget:
+        """How to reach the model. Raises NotFound."""
+        ...

@@ -1,0 +1,224 @@
+"""Training on this machine: no account, no key, no network.
+
+A job is a detached process in a folder of its own, named by the training key. The process inherits two flock(2) locks
+from whoever started it: the job's own, which tells everybody that it is alive, and one of the `concurrency` slots, by
+which the kernel enforces how many run at once. Both vanish with the process, however it dies, so there is no process
+ID to be mistaken about and nothing to clean up after a kill -9.
+
+    .gitune/jobs/<first 16 digits of the key>/
+      config.json                        what to train; written last, so a folder that has it is complete
+      train.jsonl validation.jsonl       the dataset
+      lock pid log.txt
+      status.json events.jsonl checkpoints/ model/      written by training/sft.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.errors import NotFound, Problem, ProviderError, QuotaExceeded, Rejected, Unavailable
+from gitune.files import is_locked, read_json, try_lock, write_atomic
+from gitune.providers.base import (
+    Estimate,
+    Job,
+    JobStatus,
+    LocalTarget,
+    Model,
+    TrainingDefaults,
+    TrainingKey,
+    TrainingRequest,
+    short,
+)
+from gitune.training.base_model import DEFAULT_BASE_MODEL
+from gitune.training.sft import check_hyperparameters, default_hyperparameters
+
+_CANCEL_SECONDS = 5.0
+_PREFIX = "local:"
+_ENDS: Mapping[str, JobStatus] = {"failed": "failed", "cancelled": "cancelled"}
+
+
+class LocalProvider:
+    """Jobs below `folder`, at most `concurrency` at once."""
+
+    name: ClassVar[str] = "local"
+    defaults: ClassVar[TrainingDefaults] = TrainingDefaults(DEFAULT_BASE_MODEL, default_hyperparameters())
+
+    def __init__(self, folder: Path, *, concurrency: int = 1) -> None:
+        self._folder = folder
+        self._concurrency = concurrency
+
+    def check(self, request: TrainingRequest) -> list[Problem]:
+        wrong = check_hyperparameters(request.hyperparameters)
+        return [Problem(name, 0, message) for name, message in wrong.items()]
+
+    def estimate(self, request: TrainingRequest) -> Estimate:
+        return Estimate(usd=(0.0, 0.0, 0.0), minutes=None)
+
+    def find_job(self, key: TrainingKey) -> Job | None:
+        folder = self._job_folder(key)
+        config = read_json(folder / "config.json")
+        if config is None or config["key"] != key:
+            return None
+        return _read_job(folder, key)
+
+    def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
+        key = request.key
+        folder = self._job_folder(key)
+        found = self.find_job(key)
+        if found is not None and (found.live or found.status == "succeeded"):
+            return found
+        with contextlib.ExitStack() as held:
+            slot = held.enter_context(self._free_slot())
+            lock = try_lock(folder / "lock", wait_seconds=0.5)
+            if lock is None:  # someone else submitted it in this very moment
+                return self._must_find(key)
+            held.enter_context(lock)
+            found = self.find_job(key)
+            if found is not None and found.status == "succeeded":
+                return found
+            if found is not None and isinstance(found.error, Rejected):
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing in there is worth going on from
+            _write_inputs(folder, request, dataset)
+            (folder / "status.json").unlink(missing_ok=True)
+            _start(folder, lock, slot)
+        return Job(key, short(key), "running", detail="starting")
+
+    def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
+        return {key: job for key in keys if (job := self.find_job(key)) is not None}
+
+    def cancel_job(self, job_id: str) -> None:
+        folder = self._folder / job_id
+        if not (folder / "config.json").is_file():
+            raise NotFound(f"no local job '{job_id}'")
+        pid = read_json(folder / "pid")
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        signals = iter([signal.SIGTERM])
+        while pid is not None and is_locked(folder / "lock"):
+            number = signal.SIGKILL if time.monotonic() > deadline else next(signals, None)
+            if number is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(0.05)
+        if _read_job(folder, TrainingKey(read_json(folder / "config.json")["key"])).status == "lost":
+            write_atomic(folder / "status.json", json.dumps({"status": "cancelled"}))
+
+    def get_model(self, model_id: str) -> Model | None:
+        folder = self._model_folder(model_id)
+        facts = read_json(folder / "training.json")
+        if facts is None:
+            return None
+        config = read_json(folder.parent / "config.json") or {}
+        archived = (folder.parent / "archived").exists()
+        return Model(model_id, config.get("base_model", facts.get("base_model", "")), archived, facts)
+
+    def archive_model(self, model_id: str) -> None:
+        if self.get_model(model_id) is None:
+            raise NotFound(f"no local model '{model_id}'")
+        (self._model_folder(model_id).parent / "archived").touch()
+
+    def chat_target(self, model_id: str) -> LocalTarget:
+        model = self.get_model(model_id)
+        if model is None:
+            raise NotFound(f"no local model '{model_id}'", hint="run: gitune up")
+        return LocalTarget(model.base_model, self._model_folder(model_id))
+
+    def log_file(self, job_id: str) -> Path:
+        """Where the job's process prints."""
+        return self._folder / job_id / "log.txt"
+
+    def _job_folder(self, key: TrainingKey) -> Path:
+        return self._folder / short(key)
+
+    def _model_folder(self, model_id: str) -> Path:
+        return self._folder / model_id.removeprefix(_PREFIX) / "model"
+
+    def _free_slot(self) -> IO[str]:
+        for number in range(self._concurrency):
+            slot = try_lock(self._folder / f"slot-{number}.lock")
+            if slot is not None:
+                return slot
+        raise QuotaExceeded(f"{self._concurrency} local job(s) at once, and that many are running", kind="concurrent")
+
+    def _must_find(self, key: TrainingKey) -> Job:
+        job = self.find_job(key)
+        if job is None:
+            raise Unavailable("another process is submitting this job", retry_after=1.0)
+        return job
+
+
+def _write_inputs(folder: Path, request: TrainingRequest, dataset: Path) -> None:
+    for name in (TRAIN_FILE, VALIDATION_FILE):
+        shutil.copyfile(dataset / name, folder / name)
+    config = {
+        "key": request.key,
+        "base_model": request.base_model,
+        "method": request.method,
+        "hyperparameters": dict(request.hyperparameters),
+        "fingerprint": request.fingerprint,
+    }
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _start(folder: Path, *locks: IO[str]) -> None:
+    """The training process, in a session of its own so that no signal to its starter reaches it."""
+    command = [sys.executable, "-u", "-m", "gitune.training.run", str(folder)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[lock.fileno() for lock in locks],
+            cwd=folder,
+            env=environment,
+        )
+    write_atomic(folder / "pid", str(process.pid))
+    process.returncode = 0  # never waited for: without this, Popen warns that we leave it running, which is the point
+
+
+def _read_job(folder: Path, key: TrainingKey) -> Job:
+    alive = is_locked(folder / "lock")  # asked before status.json is read: a job that ends in between has written it
+    status: dict[str, Any] = read_json(folder / "status.json") or {}
+    facts: dict[str, Any] = {
+        "progress": status.get("progress"),
+        "eta_seconds": status.get("eta_seconds"),
+        "seconds": _seconds(status),
+        "detail": status.get("stage") or "starting",
+        "cost_usd": 0.0,
+    }
+    job_id = short(key)
+    if status.get("status") == "succeeded" and (folder / "model").is_dir():
+        return Job(key, job_id, "succeeded", model_id=f"{_PREFIX}{job_id}", **{**facts, "detail": "finished"})
+    if status.get("status") in _ENDS:
+        return Job(key, job_id, _ENDS[status["status"]], error=_error(status, folder), **facts)
+    if alive:
+        return Job(key, job_id, "running", **facts)
+    return Job(key, job_id, "lost", **{**facts, "detail": "killed before it ended"})
+
+
+def _error(status: Mapping[str, Any], folder: Path) -> ProviderError | None:
+    error = status.get("error") or {}
+    if not error:
+        return None
+    log = f"read {folder / 'log.txt'}"
+    if error.get("kind") == "rejected":
+        return Rejected(error["message"], hint="mend agent.yaml or the data")
+    return ProviderError(error["message"], hint=log)
+
+
+def _seconds(status: Mapping[str, Any]) -> float | None:
+    start, end = status.get("started_at"), status.get("finished_at") or status.get("updated_at")
+    return end - start if isinstance(start, (int, float)) and isinstance(end, (int, float)) else None

@@ -1,0 +1,1 @@
+"""Renderings of what gitune knows: for a terminal, and later for Markdown and HTML."""

@@ -1,0 +1,1 @@
+"""Pulumi lifecycles, and nothing else: this is the only package that imports pulumi's resource model."""

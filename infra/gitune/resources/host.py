@@ -1,0 +1,38 @@
+"""What the process that runs dynamic providers needs: the project, and an end when its engine has ended."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+
+import psutil
+
+from gitune.project import Project, find_root
+
+
+@functools.cache
+def open_project(stack: str) -> Project:
+    """The project of the folder that the engine runs in. Read once for a process."""
+    return Project.open(stack, find_root())
+
+
+@functools.cache
+def end_with_engine() -> None:
+    """End this process soon after its engine dies.
+
+    Pulumi's dynamic host waits for ever; when the engine is killed with -9 it would stay, and an operation in it could
+    still act while the next `gitune up` runs.
+    """
+    ancestors = psutil.Process().parents()
+    engine = next((process for process in ancestors if process.name().startswith("pulumi")), None)
+    if engine is None:
+        return
+
+    def watch(engine: psutil.Process) -> None:
+        while engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(engine,), daemon=True).start()

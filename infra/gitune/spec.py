@@ -1,0 +1,306 @@
+"""agent.yaml and the stack's `gitune:` config become frozen values, or a list of everything wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+
+from gitune.errors import InvalidInput, Problem
+from gitune.yaml_source import YamlSource, parse_yaml
+
+AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
+Scalar: typing.TypeAlias = bool | int | float | str | tuple[str, ...] | None
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+_T = typing.TypeVar("_T", bound=_Value)
+
+
+class Source(_Value):
+    """One file of examples."""
+
+    path: Annotated[str, Field(min_length=1, description="Chat JSONL, relative to the agent's folder.")]
+    licence: Annotated[str | None, Field(description="Licence of these examples, such as CC-BY-4.0.")] = None
+
+
+class DatasetSpec(_Value):
+    """Where an agent's examples come from and how they are split."""
+
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, strict=False)]
+    validation: Annotated[
+        float, Field(ge=0, le=0.5, description="Share of examples held back to follow the loss, 0 to 0.5.")
+    ] = 0.05
+    seed: Annotated[int, Field(ge=0, description="Changes which examples are held back.")] = 0
+
+
+class Candidate(_Value):
+    """One entry of `training:`, tried in order."""
+
+    provider: Annotated[str, Field(min_length=1, description="A provider's name, such as local.")]
+    base_model: Annotated[
+        str | None, Field(description="The provider's name of the base model; left out: the provider's default.")
+    ] = None
+    method: Annotated[Literal["lora"], Field(description="How the base model is tuned.")] = "lora"
+    hyperparameters: Annotated[
+        dict[str, Scalar], Field(description="The provider's own names; what is left out takes its default.")
+    ] = Field(default_factory=dict)
+
+
+class BenchmarkSpec(_Value):
+    """The held-out cases and how an answer is scored."""
+
+    cases: Annotated[str, Field(min_length=1, description="JSONL of cases (messages, target), beside agent.yaml.")]
+    scorer: Annotated[
+        Literal["exact", "normalised"],
+        Field(description="exact: the answer is the target; normalised: up to case, spaces and final punctuation."),
+    ] = "exact"
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="Longest answer, in tokens.")] = 32
+    latency_cases: Annotated[int, Field(ge=1, le=1000, description="Cases answered one by one to time them.")] = 20
+
+
+class GateSpec(_Value):
+    """What a challenger must show before it gets a lock. Shares are absolute: 0.08 is 8 points of accuracy."""
+
+    min_improvement: Annotated[
+        float, Field(ge=-1, le=1, description="Least rise of accuracy over the base model, in points (0.08 = 8).")
+    ] = 0.08
+    max_regression: Annotated[
+        float, Field(ge=0, le=1, description="Most accuracy that may be lost against the model that is deployed.")
+    ] = 0.02
+    max_latency_seconds: Annotated[float, Field(gt=0, description="Most seconds per answer at the median.")] = 2.0
+
+
+class AgentSpec(_Value):
+    """One agent: everything that its agent.yaml says."""
+
+    name: SkipJsonSchema[str]
+    folder: SkipJsonSchema[Path]
+    description: Annotated[str, Field(description="What the agent does, in a line.")] = ""
+    alias: Annotated[
+        str,
+        Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$", description="The stable name that clients call; default: the name."),
+    ]
+    dataset: DatasetSpec
+    training: Annotated[tuple[Candidate, ...], Field(min_length=1, strict=False)] = (Candidate(provider="local"),)
+    benchmark: BenchmarkSpec
+    gate: GateSpec = GateSpec()
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "agent.yaml"
+
+
+class ProviderSettings(_Value):
+    """What a stack says about one provider."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10_000, description="Jobs at once.")] = 1
+
+
+class StackSpec(_Value):
+    """The `gitune:` config of one Pulumi.<stack>.yaml."""
+
+    name: str
+    declare: Annotated[tuple[Literal["models", "deployments"], ...], Field(strict=False)] = ("models", "deployments")
+    provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
+    locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
+    routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
+    providers: Annotated[dict[str, ProviderSettings], Field(description="Settings by provider.")] = Field(
+        default_factory=dict
+    )
+
+
+def agent_schema() -> dict[str, Any]:
+    """JSON Schema of agent.yaml (draft 2020-12)."""
+    schema = AgentSpec.model_json_schema()
+    schema["required"] = [name for name in schema["required"] if name != "alias"]  # it defaults to the folder's name
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "agent.yaml"}
+
+
+def load_agents(root: Path) -> tuple[AgentSpec, ...]:
+    """All agents below `root`/agents, by name. Raises InvalidInput with every problem of every agent."""
+    specs, problems = read_agents(root)
+    if problems:
+        raise InvalidInput(problems)
+    return specs
+
+
+def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
+    """The agents that could be read, and what is wrong with the others."""
+    folder = root / "agents"
+    if not folder.is_dir():
+        return (), (Problem("agents", 0, "no such folder", "run gitune in a repository that has an agents/ folder"),)
+    specs: list[AgentSpec] = []
+    problems: list[Problem] = []
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir() or entry.name.startswith((".", "_")):
+            continue
+        spec, found = _read_agent(entry, root)
+        problems += found
+        if spec is not None:
+            specs.append(spec)
+    if not specs and not problems:
+        problems.append(Problem("agents", 0, "no agent here", "add agents/<name>/agent.yaml"))
+    problems += _duplicate_aliases(specs, root)
+    return tuple(specs), tuple(problems)
+
+
+def load_stack(root: Path, name: str) -> StackSpec:
+    """The stack's `gitune:` config. Raises InvalidInput."""
+    path = root / f"Pulumi.{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.name[7:-5] for p in root.glob("Pulumi.*.yaml"))
+        raise InvalidInput([Problem(path.name, 0, f"no stack '{name}'", _did_you_mean(name, known) or _one_of(known))])
+    source = parse_yaml(path.read_bytes(), path.name)
+    if source.problems:
+        raise InvalidInput(source.problems)
+    config = (source.data or {}).get("config") if isinstance(source.data, dict) else None
+    if config is not None and not isinstance(config, dict):
+        raise InvalidInput([source.problem(("config",), "config must be a mapping")])
+    ours = {key[7:]: value for key, value in (config or {}).items() if str(key).startswith("gitune:")}
+    if "name" in ours:
+        raise InvalidInput([source.problem(("config", "gitune:name"), "unknown key 'gitune:name'")])
+    value, problems = _validate(
+        StackSpec, {**ours, "name": name}, source, lambda loc: ("config", f"gitune:{loc[0]}", *loc[1:])
+    )
+    if value is None:
+        raise InvalidInput(problems)
+    return value
+
+
+def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Problem]]:
+    path = folder / "agent.yaml"
+    shown = path.relative_to(root).as_posix()
+    if not path.is_file():
+        hint = "add agent.yaml, or rename the folder to start with '_'"
+        return None, [Problem(folder.relative_to(root).as_posix(), 0, "an agent's folder without agent.yaml", hint)]
+    problems: list[Problem] = []
+    if not AGENT_NAME.fullmatch(folder.name):
+        hint = "use 2 to 40 of a-z 0-9 - _, starting with a letter and not ending with - or _"
+        problems.append(Problem(shown, 0, f"bad agent name '{folder.name}' (the folder is the name)", hint))
+    if path.resolve() != root.resolve() / shown:
+        return None, [*problems, Problem(shown, 0, "agent.yaml must not be a symbolic link")]
+    source = parse_yaml(path.read_bytes(), shown)
+    if source.problems:
+        return None, [*problems, *source.problems]
+    if not isinstance(source.data, dict):
+        return None, [*problems, source.problem((), "must be a mapping of keys to values")]
+    for key, hint in (("name", "the folder is the name: remove it"), ("folder", "remove it")):
+        if key in source.data:
+            problems.append(source.problem((key,), f"unknown key '{key}'", hint))
+    data = {"alias": folder.name, **source.data, "name": folder.name, "folder": folder}
+    spec, found = _validate(AgentSpec, data, source, lambda loc: loc)
+    problems += found
+    if spec is not None:
+        problems += _missing_files(spec, source, root)
+    return (spec if not problems else None), problems
+
+
+def _missing_files(spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
+    paths: list[tuple[tuple[str | int, ...], str]] = [
+        (("dataset", "sources", i, "path"), s.path) for i, s in enumerate(spec.dataset.sources)
+    ]
+    paths.append((("benchmark", "cases"), spec.benchmark.cases))
+    for place, relative in paths:
+        full = spec.folder / relative
+        try:
+            inside = full.resolve().is_relative_to(root.resolve())
+        except (OSError, RuntimeError, ValueError):
+            inside = False
+        if not inside:
+            yield source.problem(place, f"'{relative}' is outside the repository", "keep data inside the repository")
+        elif not full.is_file():
+            siblings = [p.relative_to(spec.folder).as_posix() for p in spec.folder.rglob("*.jsonl")]
+            yield source.problem(place, f"no such file: '{relative}'", _did_you_mean(relative, siblings))
+
+
+def _duplicate_aliases(specs: Sequence[AgentSpec], root: Path) -> Iterable[Problem]:
+    first: dict[str, AgentSpec] = {}
+    for spec in specs:
+        if spec.alias in first:
+            file = spec.file.relative_to(root).as_posix()
+            line = parse_yaml(spec.file.read_bytes(), file).line(("alias",))
+            message = f"alias '{spec.alias}' is already taken by agent '{first[spec.alias].name}'"
+            yield Problem(file, line, message, "give each agent its own alias")
+        first.setdefault(spec.alias, spec)
+
+
+def _validate(
+    model: type[_T], data: Mapping[str, Any], source: YamlSource, place: typing.Callable[[tuple[Any, ...]], Any]
+) -> tuple[_T | None, list[Problem]]:
+    try:
+        return model.model_validate(data), []
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_url=False, include_input=True):
+            loc = tuple(item["loc"])
+            message, hint = _explain(model, loc, item)
+            problems.append(source.problem(place(loc), message, hint))
+        return None, problems
+
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+}
+
+
+def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[str, str | None]:
+    """One line in the user's words for one pydantic error."""
+    name = ".".join(str(part) for part in loc if part != "tuple[str, ...]")
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        fields = _fields_at(model, loc[:-1])
+        return f"unknown key '{name}'", _did_you_mean(str(loc[-1]), fields) or _one_of(fields)
+    if kind == "missing":
+        return f"'{name}' is missing", None
+    if kind in _TYPES:
+        return f"'{name}' must be {_TYPES[kind]}, not {_kind_of(item['input'])}", None
+    if kind == "literal_error":
+        return f"'{name}' cannot be {item['input']!r}", f"one of: {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"'{name}' cannot be {item['input']!r}", "use a-z 0-9 . _ -, starting with a letter"
+    if kind == "too_short":
+        return f"'{name}' needs at least {context['min_length']} item(s)", None
+    return f"'{name}': {item['msg'][:1].lower()}{item['msg'][1:]}", None
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", bool: "true/false", type(None): "nothing"}
+    return kinds.get(type(value)) or f"{str(value)[:40]!r}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int) or part not in getattr(current, "model_fields", {}):
+            continue
+        annotation = current.model_fields[part].annotation
+        models = [a for a in (annotation, *typing.get_args(annotation)) if isinstance(a, type)]
+        current = next((a for a in models if issubclass(a, BaseModel)), current)
+    return sorted(set(current.model_fields) - {"name", "folder"})
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else None
+
+
+def _one_of(known: Iterable[str]) -> str | None:
+    names = ", ".join(known)
+    return f"known: {names}" if names else None

@@ -1,0 +1,171 @@
+"""The Pulumi engine, driven through its Automation API: one pass at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pulumi import automation
+from pulumi.automation import events
+
+from gitune.backend import backend_url, file_state
+from gitune.engine.install import Engine, engine_environment, ensure_engine
+from gitune.errors import EngineError
+from gitune.project import Project
+from gitune.resources.model import RETRY_VARIABLE
+from gitune.state import RESOURCE_PREFIX, resource_outputs, without_pending
+
+Operation = Literal["create", "update", "delete", "same", "refresh", "replace", "read"]
+_LOCK_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One resource in a pass: what is done to it, from what is recorded to what is wanted."""
+
+    kind: str
+    agent: str
+    operation: str
+    recorded: Mapping[str, Any]
+    """Outputs before, empty for a new resource."""
+    wanted: Mapping[str, Any]
+    """Inputs now, empty for a deletion."""
+
+
+OnStep = Callable[[Step], None]
+Notify = Callable[[str], None]
+
+
+class PulumiStack:
+    """One stack of one project. Open it with `PulumiStack.open`."""
+
+    def __init__(self, project: Project, engine: Engine, environment: Mapping[str, str]) -> None:
+        self._project = project
+        self._environment = dict(environment)
+        self._files = file_state(project)
+        command = automation.PulumiCommand(root=str(engine.root) if engine.root else None)
+        self._workspace = automation.LocalWorkspace(
+            work_dir=str(project.root), env_vars=self._environment, pulumi_command=command
+        )
+        self._stack: automation.Stack | None = None
+
+    @classmethod
+    def open(cls, project: Project) -> PulumiStack:
+        """Find the engine, and the backend's address. Raises EngineError."""
+        engine = ensure_engine()
+        return cls(project, engine, stack_environment(project.root, engine))
+
+    def recorded(self) -> Mapping[str, Any]:
+        """The deployment as it was last recorded; empty before the first pass."""
+        if self._files is not None:
+            return self._files.deployment()
+        exported = self._selected().export_stack().deployment
+        return exported or {}
+
+    def mend(self, notify: Notify) -> None:
+        """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner."""
+        if self._files is None:
+            return
+        said = ""
+        while locks := list(self._files.locks()):
+            for lock in locks:
+                if lock.dead:
+                    self._files.remove_lock(lock)
+                    notify(f"removed the lock of a dead engine ({lock})")
+                elif said != str(lock):
+                    said = str(lock)
+                    notify(f"waiting for another engine ({lock})")
+            if said:
+                time.sleep(_LOCK_POLL_SECONDS)
+        deployment = self._files.deployment()
+        if deployment.get("pending_operations"):
+            count = len(deployment["pending_operations"])
+            cleaned = automation.Deployment(version=3, deployment=without_pending(deployment))
+            self._selected().import_stack(cleaned)
+            notify(f"resolved {count} operation(s) that a killed engine left pending")
+
+    def up(self, on_step: OnStep, *, retry_failed: bool = False) -> Mapping[str, Mapping[str, Any]]:
+        """One pass of `pulumi up --refresh`. Returns the recorded models by agent. Raises EngineError."""
+        stack = self._selected()
+        self._environment[RETRY_VARIABLE] = "1" if retry_failed else "0"
+        collector = _Collector(on_step)
+        try:
+            stack.up(refresh=True, on_event=collector, color="never", suppress_outputs=True)
+        except automation.CommandError as error:
+            raise collector.error(error) from error
+        return resource_outputs(self.recorded(), "FineTunedModel")
+
+    def preview(self, on_step: OnStep) -> None:
+        """What a pass would do. Changes nothing. Raises EngineError."""
+        collector = _Collector(on_step)
+        try:
+            self._selected().preview(refresh=True, on_event=collector, color="never", suppress_outputs=True)
+        except automation.CommandError as error:
+            raise collector.error(error) from error
+
+    def _selected(self) -> automation.Stack:
+        if self._stack is None:
+            try:
+                self._stack = automation.Stack.create_or_select(self._project.stack.name, self._workspace)
+            except automation.CommandError as error:
+                raise EngineError(_last_line(str(error)), hint=_HINT) from error
+        return self._stack
+
+
+_HINT = "run: gitune pulumi up --refresh, to see all that the engine says"
+
+
+class _Collector:
+    """Turns engine events into steps, and keeps what the engine said of errors."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+        self._errors: list[str] = []
+
+    def __call__(self, event: events.EngineEvent) -> None:
+        if event.diagnostic_event is not None and event.diagnostic_event.severity == "error":
+            self._errors.append(event.diagnostic_event.message.strip())
+        if event.resource_pre_event is not None:
+            step = _step(event.resource_pre_event.metadata)
+            if step is not None:
+                self._on_step(step)
+
+    def error(self, error: automation.CommandError) -> EngineError:
+        if isinstance(error, automation.ConcurrentUpdateError):
+            return EngineError("another engine holds the stack's lock", hint="wait for it, then run gitune up again")
+        told = next((text for text in self._errors if text and text != "update failed"), str(error))
+        return EngineError(_last_line(told), hint=_HINT)
+
+
+def _step(metadata: events.StepEventMetadata) -> Step | None:
+    if not metadata.type.startswith(RESOURCE_PREFIX) or metadata.op in ("same", "refresh", "read"):
+        return None
+    recorded = (metadata.old.outputs if metadata.old else None) or {}
+    wanted = (metadata.new.inputs if metadata.new else None) or {}
+    agent = metadata.urn.rpartition("::")[2]
+    return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, str(metadata.op), recorded, wanted)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the Pulumi engine failed"
+
+
+def stack_environment(root: Path, engine: Engine) -> dict[str, str]:
+    """The variables that the engine needs, over the caller's own.
+
+    A passphrase is asked of nobody who did not set one: gitune stores no secret in state.
+    """
+    ours = engine_environment(engine, Path(sys.prefix))
+    ours["GITUNE_ROOT"] = str(root)
+    url = backend_url(root)
+    if url:
+        ours["PULUMI_BACKEND_URL"] = url
+    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & set(os.environ):
+        ours["PULUMI_CONFIG_PASSPHRASE"] = ""
+    return ours

@@ -1,0 +1,101 @@
+"""What the engine recorded: read from a `file://` backend, and mended there after a kill -9.
+
+Other backends are asked through the engine; see stack.py.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from gitune.files import read_json
+
+RESOURCE_PREFIX = "pulumi-python:dynamic/gitune:"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLock:
+    """A lock file of the engine, and who wrote it."""
+
+    path: Path
+    pid: int
+    user: str
+    host: str
+    since: datetime
+
+    @property
+    def dead(self) -> bool:
+        """Its owner ran on this machine and is gone. A lock of another machine is never called dead."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            started = process.create_time()
+            # a process that started after the lock was written only has the owner's number
+            return bool(started > self.since.timestamp() + 2) or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}, process {self.pid}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A stack's checkpoint and locks below a local folder."""
+
+    folder: Path
+    project: str
+    stack: str
+
+    @classmethod
+    def at(cls, backend_url: str, root: Path, project: str, stack: str) -> FileState | None:
+        """None when the backend is not a local folder."""
+        parts = urlsplit(backend_url)
+        if parts.scheme != "file":
+            return None
+        return cls(root / f"{parts.netloc}{parts.path}" / ".pulumi", project, stack)
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.folder / "stacks" / self.project / f"{self.stack}.json"
+
+    def locks(self) -> Iterator[EngineLock]:
+        for path in sorted((self.folder / "locks" / "organization" / self.project / self.stack).glob("*.json")):
+            facts = read_json(path)
+            if not isinstance(facts, dict):
+                continue  # being written or removed in this very moment
+            since = datetime.fromisoformat(facts["timestamp"].split(".")[0].rstrip("Z") + "+00:00")
+            yield EngineLock(path, facts["pid"], facts["username"], facts["hostname"], since)
+
+    def remove_lock(self, lock: EngineLock) -> None:
+        for path in (lock.path, lock.path.with_name(lock.path.name + ".attrs")):
+            path.unlink(missing_ok=True)
+
+    def deployment(self) -> Mapping[str, Any]:
+        """The latest deployment; empty before the first one."""
+        data = read_json(self.checkpoint_file)
+        latest: Mapping[str, Any] = (data or {}).get("checkpoint", {}).get("latest") or {}
+        return latest
+
+
+def resource_outputs(deployment: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """Outputs by agent of all resources of a kind, such as FineTunedModel."""
+    found = (r for r in deployment.get("resources", ()) if r["type"] == RESOURCE_PREFIX + kind)
+    return {r["outputs"]["agent"]: r["outputs"] for r in found if "agent" in r.get("outputs", {})}
+
+
+def without_pending(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """The deployment without its pending operations.
+
+    Each of ours may be repeated: what it did before it was killed is found again by training key, by content or by
+    alias. So nothing is lost, and nobody has to edit state.
+    """
+    return {name: value for name, value in deployment.items() if name != "pending_operations"}
