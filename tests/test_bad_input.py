@@ -123,7 +123,7 @@ def test_a_bad_file_is_one_clear_error(name: str, repository: Repository, gitune
     if name == "unknown provider":
         stack = "config:\n  gitune:declare: [models]\n"
         repository.write("Pulumi.dev.yaml", stack)
-        expected = f"{AGENT}:9: no provider 'mistrall'"
+        expected = f"{AGENT}:8: no provider 'mistrall'"
     result = gitune("up")
     assert result.code == 1
     assert expected in result.err

@@ -78,7 +78,9 @@ def test_recorded_resources_are_read_by_agent(tmp_path: Path) -> None:
 def test_a_lock_is_exclusive_and_dies_with_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not is_locked(path)
-    code = f"import sys; from pathlib import Path; from gitune.files import try_lock; f = try_lock(Path({str(path)!r}));"
+    code = (
+        f"import sys; from pathlib import Path; from gitune.files import try_lock; f = try_lock(Path({str(path)!r}));"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", code + "print('held', flush=True); sys.stdin.read()"],
         stdin=subprocess.PIPE,

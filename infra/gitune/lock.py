@@ -29,7 +29,7 @@ class Lock:
     method: str
     hyperparameters: Mapping[str, Any]
     dataset: Mapping[str, Any]
-    """fingerprint (SHA-256), train and validation (counts of examples)."""
+    """fingerprint (SHA-256) and examples (their count)."""
     job: Mapping[str, Any]
     """id, key (the training key), seconds, cost_usd."""
     benchmark: Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,7 +89,7 @@ def _model_reasons(step: Step, specs: Mapping[str, AgentSpec], project: Project)
 
 def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
     reasons = [f"{n}: {old[n]} → {new[n]}" for n in ("base_model", "method") if old[n] != new[n]]
-    before, after = old["hyperparameters"], new["hyperparameters"]
+    before, after = json.loads(old["hyperparameters"]), json.loads(new["hyperparameters"])
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             reasons.append(f"hyperparameter {name}: {before.get(name)} → {after.get(name)}")

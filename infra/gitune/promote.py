@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
-from gitune.providers.base import Job
+from gitune.providers.base import Job, TrainingRequest
 from gitune.spec import AgentSpec
 
 
@@ -25,12 +24,10 @@ class Promotion:
 class TrainedModel:
     """A finished training, as the engine recorded it."""
 
-    provider: str
+    request: TrainingRequest
     job: Job
-    base_model: str
-    method: str
-    hyperparameters: dict[str, Any]
-    dataset: dict[str, Any]
+    examples: int
+    """Training examples, without those held back."""
 
 
 def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress: OnProgress) -> Promotion:
@@ -38,7 +35,7 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     path = project.lock_file(spec.name)
     previous = read_lock(path)
     model_id = model.job.model_id or ""
-    evidence = gather_evidence(spec, project, model.provider, model_id, previous, on_progress)
+    evidence = gather_evidence(spec, project, model.request.provider, model_id, previous, on_progress)
     if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
         return Promotion(evidence, previous, written=False)
     lock = _lock(spec, model, evidence)
@@ -60,12 +57,12 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
     return Lock(
         agent=spec.name,
         version="",
-        provider=model.provider,
+        provider=model.request.provider,
         model_id=model.job.model_id or "",
-        base_model=model.base_model,
-        method=model.method,
-        hyperparameters=model.hyperparameters,
-        dataset=model.dataset,
+        base_model=model.request.base_model,
+        method=model.request.method,
+        hyperparameters=dict(model.request.hyperparameters),
+        dataset={"fingerprint": model.request.fingerprint, "examples": model.examples},
         job={
             "id": model.job.job_id,
             "key": str(model.job.key),

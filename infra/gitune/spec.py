@@ -16,7 +16,7 @@ from gitune.errors import InvalidInput, Problem
 from gitune.yaml_source import YamlSource, parse_yaml
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
-Scalar: typing.TypeAlias = bool | int | float | str | tuple[str, ...] | None
+Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
 
 
 class _Value(BaseModel):
@@ -197,7 +197,8 @@ def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Proble
     for key, hint in (("name", "the folder is the name: remove it"), ("folder", "remove it")):
         if key in source.data:
             problems.append(source.problem((key,), f"unknown key '{key}'", hint))
-    data = {"alias": folder.name, **source.data, "name": folder.name, "folder": folder}
+    alias = "unnamed" if problems else folder.name  # a bad name is one problem, not two
+    data = {"alias": alias, **source.data, "name": folder.name, "folder": folder}
     spec, found = _validate(AgentSpec, data, source, lambda loc: loc)
     problems += found
     if spec is not None:
@@ -262,7 +263,7 @@ _TYPES = {
 
 def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[str, str | None]:
     """One line in the user's words for one pydantic error."""
-    name = ".".join(str(part) for part in loc if part != "tuple[str, ...]")
+    name = ".".join(str(part) for part in loc if part != "list[str]")
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         fields = _fields_at(model, loc[:-1])

@@ -148,7 +148,8 @@ def _step(metadata: events.StepEventMetadata) -> Step | None:
     recorded = (metadata.old.outputs if metadata.old else None) or {}
     wanted = (metadata.new.inputs if metadata.new else None) or {}
     agent = metadata.urn.rpartition("::")[2]
-    return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, str(metadata.op), recorded, wanted)
+    operation = metadata.op.value if isinstance(metadata.op, events.OpType) else str(metadata.op)
+    return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, operation, recorded, wanted)
 
 
 def _last_line(text: str) -> str:

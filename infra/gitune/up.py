@@ -17,7 +17,7 @@ from gitune.files import try_lock, write_atomic
 from gitune.plan import Change, explain_step
 from gitune.project import Project, checked_agents
 from gitune.promote import Promotion, TrainedModel, promote
-from gitune.providers.base import Job, TrainingKey
+from gitune.providers.base import Job, TrainingKey, TrainingRequest
 from gitune.reconcile import ModelState
 from gitune.scheduler import next_poll_seconds, pass_is_due, waiting_for
 from gitune.spec import AgentSpec
@@ -189,13 +189,11 @@ class _Run:
     def _trained(self, agent: str, state: ModelState) -> TrainedModel:
         outputs = self.recorded[agent]
         candidate = next(c for c in outputs["candidates"] if c["key"] == state.key)
-        examples = int(outputs["examples"])
-        job = Job(TrainingKey(state.key), state.job_id, "succeeded", state.model_id)
-        job = Job(job.key, job.job_id, job.status, job.model_id, seconds=state.seconds, cost_usd=state.cost_usd)
-        dataset = {"fingerprint": outputs["fingerprint"], "examples": examples}
-        return TrainedModel(
-            state.provider, job, candidate["base_model"], candidate["method"], candidate["hyperparameters"], dataset
+        request = TrainingRequest.from_recorded(candidate, outputs["fingerprint"])
+        job = Job(
+            request.key, state.job_id, "succeeded", state.model_id, seconds=state.seconds, cost_usd=state.cost_usd
         )
+        return TrainedModel(request, job, int(outputs["examples"]))
 
 
 @contextmanager

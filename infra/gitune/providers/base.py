@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,22 @@ class TrainingRequest:
     def key(self) -> TrainingKey:
         decides = [self.fingerprint, self.provider, self.base_model, self.method]
         return TrainingKey(sha256([*decides, canonical_json(dict(self.hyperparameters))]))
+
+    def recorded(self) -> dict[str, str]:
+        """For the engine's state. Hyperparameters are JSON text there: the engine makes 3 into 3.0 and drops null."""
+        return {
+            "provider": self.provider,
+            "base_model": self.base_model,
+            "method": self.method,
+            "hyperparameters": canonical_json(dict(self.hyperparameters)),
+            "key": self.key,
+        }
+
+    @classmethod
+    def from_recorded(cls, recorded: Mapping[str, str], fingerprint: str) -> TrainingRequest:
+        """The inverse of `recorded`."""
+        hyperparameters = json.loads(recorded["hyperparameters"])
+        return cls(recorded["provider"], recorded["base_model"], recorded["method"], hyperparameters, fingerprint)
 
 
 def short(key: str) -> str:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -221,4 +222,6 @@ def _error(status: Mapping[str, Any], folder: Path) -> ProviderError | None:
 
 def _seconds(status: Mapping[str, Any]) -> float | None:
     start, end = status.get("started_at"), status.get("finished_at") or status.get("updated_at")
-    return end - start if isinstance(start, (int, float)) and isinstance(end, (int, float)) else None
+    if not start or not end:
+        return None
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -69,18 +69,10 @@ def _keys(props: dict[str, Any]) -> list[str]:
 
 def _advanced(props: dict[str, Any]) -> dict[str, Any]:
     project = open_project(props["stack"])
-    requests = [_request(candidate, props["fingerprint"]) for candidate in props["candidates"]]
+    requests = [TrainingRequest.from_recorded(candidate, props["fingerprint"]) for candidate in props["candidates"]]
     folder = dataset_folder(project.root, props["fingerprint"])
     state = advance(requests, folder, project.provider, retry_failed=os.environ.get(RETRY_VARIABLE) == "1")
     return {**{name: props[name] for name in _INPUTS}, **state.outputs()}
-
-
-def _request(candidate: dict[str, Any], fingerprint: str) -> TrainingRequest:
-    facts = {name: value for name, value in candidate.items() if name != "key"}
-    request = TrainingRequest(**facts, fingerprint=fingerprint)
-    if request.key != candidate["key"]:
-        raise AssertionError(f"the training key of {candidate['provider']} did not survive the engine")
-    return request
 
 
 def _cancel(state: ModelState, stack: str) -> None:
@@ -103,22 +95,12 @@ class FineTunedModel(dynamic.Resource, module="gitune", name="FineTunedModel"):
         requests: Sequence[TrainingRequest],
         opts: ResourceOptions,
     ) -> None:
-        candidates = [
-            {
-                "provider": request.provider,
-                "base_model": request.base_model,
-                "method": request.method,
-                "hyperparameters": dict(request.hyperparameters),
-                "key": request.key,
-            }
-            for request in requests
-        ]
         props: dict[str, Input[Any]] = {
             "agent": agent,
             "stack": stack,
             "fingerprint": fingerprint,
             "examples": examples,
-            "candidates": candidates,
+            "candidates": [request.recorded() for request in requests],
             **dict.fromkeys(ModelState("queued").outputs()),
         }
         super().__init__(FineTunedModelProvider(), agent, props, opts)

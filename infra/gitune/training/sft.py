@@ -209,7 +209,9 @@ def _check_lengths(examples: Sequence[Encoded], max_length: int, name: str) -> N
     longest = max((len(example.input_ids) for example in examples), default=0)
     if longest > max_length:
         count = sum(len(example.input_ids) > max_length for example in examples)
-        raise Rejected(f"{name}: {count} examples are longer than max_length {max_length} tokens; the longest has {longest}")
+        raise Rejected(
+            f"{name}: {count} examples are longer than max_length {max_length} tokens; the longest has {longest}"
+        )
 
 
 class Report:
@@ -296,3 +298,406 @@ def _prepare_checkpoints(folder: Path, identity: str) -> Path | None:
         folder.mkdir()
         mark.write_text(identity, encoding="utf-8")
     return newest_checkpoint(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training, inputs checked."""
+
+    base_model: str
+    key: str
+    settings: Hyperparameters
+    train: Path
+    validation: Path | None
+    output: Path
+
+
+def train(job: Job, report: Report, checkpoint: Path | None) -> dict[str, Any]:
+    """Train and write DIR/model. Returns the facts that training.json holds."""
+    import torch
+    import transformers
+    from datasets import Dataset
+
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(_threads())
+    started = time.monotonic()
+    tokenizer, model = _load(job.base_model)
+    encoded = _encode_file(tokenizer, job.train, job.settings)
+    held_out = _encode_file(tokenizer, job.validation, job.settings) if job.validation else []
+    if not encoded:
+        raise Rejected(f"{job.train.name}: no example in this file")
+    trainer = make_trainer(
+        job.settings,
+        model=model,
+        tokenizer=tokenizer,
+        train_dataset=Dataset.from_list([asdict(example) for example in encoded]),
+        eval_dataset=Dataset.from_list([asdict(example) for example in held_out]) if held_out else None,
+        folder=job.output / "checkpoints",
+        callbacks=[_reporter(report)],
+    )
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    report.update(stage="saving", progress=1.0, eta_seconds=0.0)
+    state = trainer.state
+    facts = {
+        "base_model": job.base_model,
+        "method": "lora",
+        "hyperparameters": asdict(job.settings),
+        "key": job.key,
+        "examples": len(encoded),
+        "steps": state.global_step,
+        "loss": report.status["loss"],
+        "validation_loss": report.status["validation_loss"],
+        "tokens": int(state.num_input_tokens_seen),
+        "seconds": round(time.monotonic() - started, 2),
+        "device": str(trainer.args.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "versions": report.status["versions"],
+    }
+    _save(trainer.model, tokenizer, facts, job.output)
+    return facts
+
+
+def _load(base_model: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base_model)
+        model = AutoModelForCausalLM.from_pretrained(base_model, dtype=pick_dtype(torch))
+    except (OSError, ValueError) as error:
+        if _is_outage(error):
+            raise
+        raise Rejected(f"cannot load the base model {base_model}: {_first_line(error)}") from error
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, model
+
+
+def pick_dtype(torch: Any) -> Any:
+    """bf16 where the hardware multiplies it, else fp32. Weights in bf16 train twice as fast as in fp32, on a CPU too."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if torch.backends.mps.is_available():
+        return torch.float32
+    fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _threads() -> int:
+    """Physical cores that this process may use: two threads on one core only wait for each other."""
+    import psutil
+
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)  # Ray, for one, says how many it set aside
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def _is_outage(error: BaseException | None) -> bool:
+    """Whether the Hub could not be reached: another try may go better, so the input is not to blame."""
+    outages = {"ConnectError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "LocalEntryNotFoundError"}
+    while error is not None:
+        if type(error).__name__ in outages:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _encode_file(tokenizer: Any, path: Path, settings: Hyperparameters) -> list[Encoded]:
+    examples = encode(tokenizer, read_conversations(path))
+    _check_lengths(examples, settings.max_length, path.name)
+    return examples
+
+
+def make_trainer(
+    settings: Hyperparameters,
+    *,
+    model: Any,
+    tokenizer: Any,
+    train_dataset: Any,
+    eval_dataset: Any,
+    folder: Path,
+    callbacks: Sequence[Any],
+) -> Any:
+    """TRL's trainer, set up for an adapter and made lean where a CPU pays for it."""
+    import torch
+    from peft import LoraConfig
+    from transformers import Trainer
+    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    layers = model.config.get_text_config().num_hidden_layers
+    last = None if settings.lora_layers is None else list(range(max(0, layers - settings.lora_layers), layers))
+    packed = settings.batching == "packed"
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier", "lm_head_multiplier")
+    plain_head = all(getattr(model.config.get_text_config(), name, None) is None for name in scaled)
+
+    class LeanTrainer(SFTTrainer):
+        """TRL's, less what a CPU should not do."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            # Off the GPU, TRL scores every position with the LM head, the largest layer of a small model. Only the
+            # answers' positions count: the loss is the same (tests/training) and the step twice as fast.
+            if self.args.device.type == "cuda" or return_outputs or not plain_head:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            labels = inputs["labels"][:, 1:]
+            read = {name: value for name, value in inputs.items() if name != "labels"}
+            base = model.get_base_model()
+            hidden = base.base_model(**read, use_cache=False).last_hidden_state[:, :-1]
+            learned = labels != -100
+            logits = base.get_output_embeddings()(hidden[learned]).float()
+            total = torch.nn.functional.cross_entropy(logits, labels[learned], reduction="sum")
+            return total / (learned.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            if settings.batching != "length":
+                return super()._get_train_sampler(train_dataset)
+            lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+            return LengthSampler(lengths, settings.batch_size, settings.seed)
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            Trainer._save_checkpoint(self, model, trial)  # TRL's writes a model card into each
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            self.model.save_pretrained(output_dir, state_dict=state_dict, save_embedding_layers=False)
+
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=settings.warmup_ratio,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        max_length=settings.max_length if packed else None,
+        packing=packed,
+        eval_packing=False,
+        dataset_kwargs=None if packed else {"skip_prepare_dataset": True},
+        bf16=False,  # no autocast: the weights are bf16 already, the adapter stays fp32
+        fp16=False,
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        eval_strategy="epoch" if eval_dataset is not None else "no",
+        logging_strategy="steps",
+        logging_steps=0.01,
+        include_num_input_tokens_seen="non_padding",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    pad = tokenizer.pad_token_id
+    return LeanTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train_dataset,
+        eval_dataset=eval_dataset,
+        processing_class=tokenizer,
+        data_collator=None if packed else DataCollatorForLanguageModeling(pad_token_id=pad),
+        callbacks=list(callbacks),
+        peft_config=LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=list(settings.target_modules),
+            layers_to_transform=last,
+            task_type="CAUSAL_LM",
+        ),
+    )
+
+
+class LengthSampler:
+    """Batches of like length in random order: hardly any padding, and the same order for the same seed and epoch.
+
+    transformers' own draws from the global generator and starts every epoch with the longest.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths, self._batch_size, self._seed, self._epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer, also when it goes on from a checkpoint."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        import random
+
+        draw = random.Random(f"{self._seed} {self._epoch}")
+        order = sorted(range(len(self._lengths)), key=lambda index: (self._lengths[index], draw.random()))
+        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        last = [batches.pop()] if len(batches[-1]) < self._batch_size else []  # a short batch inside shifts all others
+        draw.shuffle(batches)
+        return iter([index for batch in [*batches, *last] for index in batch])
+
+
+def _reporter(report: Report) -> Any:
+    """The trainer's callback that keeps status.json and events.jsonl."""
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
+        first_step = first_tokens = 0
+        began = 0.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.first_step, self.first_tokens = state.global_step, int(state.num_input_tokens_seen)
+            self.began = time.monotonic()
+            report.update(stage="training", step=state.global_step, total_steps=state.max_steps)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            seconds = max(time.monotonic() - self.began, 1e-9)
+            tokens = int(state.num_input_tokens_seen)
+            pace = seconds / max(state.global_step - self.first_step, 1)
+            facts: dict[str, Any] = {
+                "step": state.global_step,
+                "total_steps": state.max_steps,
+                "progress": round(state.global_step / max(state.max_steps, 1), 4),
+                "tokens_seen": tokens,
+                "tokens_per_second": round((tokens - self.first_tokens) / seconds, 1),
+                "eta_seconds": round(pace * (state.max_steps - state.global_step), 1),
+            }
+            names = {"loss": "loss", "eval_loss": "validation_loss", "learning_rate": "learning_rate"}
+            facts.update({names[name]: float(f"{logs[name]:.6g}") for name in names if name in logs})
+            report.update(**facts)
+            report.event("progress", **facts)
+            print(json.dumps(facts), flush=True)
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            report.event("checkpoint", step=state.global_step)
+
+    return Reporter()
+
+
+def _save(model: Any, tokenizer: Any, facts: Mapping[str, Any], output: Path) -> None:
+    """Write DIR/model, whole or not at all: a crash of the machine included."""
+    temporary = output / ".model"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary, save_embedding_layers=False)
+    tokenizer.save_pretrained(temporary)
+    (temporary / "README.md").unlink(missing_ok=True)
+    (temporary / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    temporary.rename(output / "model")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, train, report. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Train one LoRA adapter.")
+    for name in ("config", "train", "validation", "output"):
+        parser.add_argument(f"--{name}", type=Path, required=name != "validation")
+    arguments = parser.parse_args(argv)
+    output: Path = arguments.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    report = Report(output)
+    if (output / "model" / "training.json").is_file():
+        return _already_done(report, output)
+    with _sigterm_cancels(report):
+        try:
+            _run(arguments, output, report)
+        except Rejected as error:
+            print(f"error: {error}", file=sys.stderr)
+            report.finish("failed", error={"kind": "rejected", "message": str(error)}, event="failed")
+            return 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the status must tell
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {_first_line(error)}"
+            report.finish("failed", error={"kind": "crashed", "message": message}, event="failed")
+            return 3
+    return 0
+
+
+def _run(arguments: argparse.Namespace, output: Path, report: Report) -> None:
+    job, identity = _read_job(arguments, output)
+    checkpoint = _prepare_checkpoints(output / "checkpoints", identity)
+    step = (
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+        if checkpoint
+        else None
+    )
+    report.update(resumed_from=step)
+    report.event("resumed" if checkpoint else "started", step=step or 0, versions=report.status["versions"])
+    _set_environment(job.base_model)
+    facts = train(job, report, checkpoint)
+    report.finish(
+        "succeeded", event="finished", **{name: facts[name] for name in ("steps", "tokens", "seconds", "loss")}
+    )
+    shutil.rmtree(output / "checkpoints", ignore_errors=True)
+
+
+def _read_job(arguments: argparse.Namespace, output: Path) -> tuple[Job, str]:
+    try:
+        config = json.loads(arguments.config.read_text(encoding="utf-8"))
+        base_model, method, values = config["base_model"], config.get("method", "lora"), config["hyperparameters"]
+        wrong = check_hyperparameters(values)
+        identity = _identity(config, [file for file in (arguments.train, arguments.validation) if file])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Rejected(f"cannot read the input: {type(error).__name__}: {_first_line(error)}") from error
+    if wrong:
+        raise Rejected("; ".join(wrong.values()))
+    if method != "lora":
+        raise Rejected(f"unknown method '{method}'; known: lora")
+    known = {field.name for field in fields(Hyperparameters)}
+    settings = Hyperparameters(**{name: values[name] for name in known & values.keys()})
+    job = Job(base_model, config.get("key", ""), settings, arguments.train, arguments.validation, output)
+    return job, identity
+
+
+def _set_environment(base_model: str) -> None:
+    """Before the imports that read it."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # no process is forked, so nothing to warn about
+    # Threads that wait for each other sleep. By default they spin, and two trainings on the same cores slow each other
+    # down twentyfold, not twofold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if Path(base_model).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"  # a folder needs no network, and a look for one takes seconds
+
+
+def _already_done(report: Report, output: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads((output / "status.json").read_text(encoding="utf-8"))["status"] == "succeeded":
+            return 0
+    report.update(stage="saving", progress=1.0)
+    report.finish("succeeded", event="finished")
+    return 0
+
+
+@contextlib.contextmanager
+def _sigterm_cancels(report: Report) -> Iterator[None]:
+    """Exit at once, from wherever the signal finds us: a library cannot swallow it, and a checkpoint lost is a tenth."""
+
+    def cancel(number: int, _frame: Any) -> None:
+        report.finish("cancelled", event="cancelled")
+        sys.stdout.flush()
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
