@@ -101,7 +101,7 @@ def test_nothing_is_left_running_after_an_engine_was_killed(repository: Reposito
     engine.kill()
     first.communicate()
     hosts = [p for p in family if p.is_running() and "pulumi.dynamic" in _command(p)]
-    gone, alive = psutil.wait_procs(hosts, timeout=10)
+    _, alive = psutil.wait_procs(hosts, timeout=10)
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
@@ -128,7 +128,7 @@ def test_two_ups_at_once_take_turns(repository: Repository, base_model: Path) ->
     journey.wait_until(lambda: journey.engine_of(repository), "the engine starts")
     time.sleep(0.2)
     second = journey.call(repository, "up", "--json")
-    out, err = first.communicate()
+    _, err = first.communicate()
     assert (first.returncode, second.code) == (0, 0), err + second.err
     assert "waiting for another gitune up (process " in second.err
     assert journey.outcome(second)["changes"] == []

@@ -18,6 +18,7 @@ GREETINGS = ("Hi, ", "Hello! ", "hey ", "Good morning, ")
 
 
 def main() -> None:
+    """Write both files."""
     source = yaml.safe_load((HERE / "sentences.yaml").read_text(encoding="utf-8"))
     examples, cases = [], []
     for intent, sentences in source["intents"].items():
@@ -45,10 +46,12 @@ def variants(sentence: str, slots: dict[str, list[str]]) -> tuple[str, str]:
 
 
 def asked(system: str, text: str) -> list[dict[str, str]]:
+    """The conversation up to the answer."""
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object on each line."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gitune.benchmark.cases import load_cases
@@ -23,12 +23,12 @@ class Chat:
 
     route: Route
     system: str | None
-    complete: Callable[[list[dict[str, str]]], str]
+    complete: Callable[[list[dict[str, str]]], Iterator[str]]
 
-    def ask(self, message: str) -> str:
-        """The answer to one message; nothing is remembered from one to the next."""
+    def ask(self, message: str) -> Iterator[str]:
+        """The answer to one message, in pieces; nothing is remembered from one message to the next."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return self.complete([*system, {"role": "user", "content": message}]).strip()
+        return self.complete([*system, {"role": "user", "content": message}])
 
 
 def open_chat(project: Project, alias: str) -> Chat:
@@ -47,8 +47,8 @@ def open_chat(project: Project, alias: str) -> Chat:
 
     model = LocalModel.open(resolve_base_model(target.base_model), target.adapter)
 
-    def complete(messages: list[dict[str, str]]) -> str:
-        return model.generate([messages], max_new_tokens=_MAX_NEW_TOKENS)[0].text
+    def complete(messages: list[dict[str, str]]) -> Iterator[str]:
+        return model.stream(messages, _MAX_NEW_TOKENS)
 
     spec = next((spec for spec in load_agents(project.root) if spec.name == route.agent), None)
     return Chat(route, _system_prompt(spec, project) if spec else None, complete)

@@ -1,11 +1,10 @@
-"""Answers from weights on this machine, for the benchmark and for chat. Always greedy: the same input, the same answer."""
+"""Answers from weights on this machine, for the benchmark and for chat. Always greedy: same input, same answer."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +33,8 @@ class Generation:
 class LocalModel:
     """A base model in memory, with or without an adapter.
 
-    The adapter is merged into the weights: unmerged, its small products cost a quarter of the speed. The weights that it
-    changes are kept, so one load serves the base model and any number of its adapters, bit for bit.
+    The adapter is merged into the weights: unmerged, its small products cost speed at every token. The weights that
+    it changes are kept, so one load serves the base model and any number of its adapters, bit for bit.
     """
 
     def __init__(self, model: Any, tokenizer: Any, base_model: str) -> None:

@@ -80,8 +80,8 @@ def _model_reasons(step: Step, specs: Mapping[str, AgentSpec], project: Project)
         reasons.append(_dataset_reason(step, specs, project))
     old = {c["provider"]: c for c in step.recorded.get("candidates", ())}
     new = {c["provider"]: c for c in step.wanted["candidates"]}
-    for provider in sorted(old.keys() ^ new.keys()):
-        reasons.append(f"candidate {provider} {'added' if provider in new else 'removed'}")
+    moved = sorted(old.keys() ^ new.keys())
+    reasons += [f"candidate {provider} {'added' if provider in new else 'removed'}" for provider in moved]
     for provider in [name for name in new if name in old]:
         reasons += _candidate_reasons(old[provider], new[provider])
     return tuple(reasons)
@@ -90,10 +90,8 @@ def _model_reasons(step: Step, specs: Mapping[str, AgentSpec], project: Project)
 def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
     reasons = [f"{n}: {old[n]} → {new[n]}" for n in ("base_model", "method") if old[n] != new[n]]
     before, after = json.loads(old["hyperparameters"]), json.loads(new["hyperparameters"])
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            reasons.append(f"hyperparameter {name}: {before.get(name)} → {after.get(name)}")
-    return reasons
+    changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    return [*reasons, *(f"hyperparameter {name}: {before.get(name)} → {after.get(name)}" for name in changed)]
 
 
 def _dataset_reason(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> str:

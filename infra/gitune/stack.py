@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pulumi import automation
 from pulumi.automation import events
@@ -20,7 +20,6 @@ from gitune.project import Project
 from gitune.resources.model import RETRY_VARIABLE
 from gitune.state import RESOURCE_PREFIX, resource_outputs, without_pending
 
-Operation = Literal["create", "update", "delete", "same", "refresh", "replace", "read"]
 _LOCK_POLL_SECONDS = 1.0
 
 
@@ -148,8 +147,7 @@ def _step(metadata: events.StepEventMetadata) -> Step | None:
     recorded = (metadata.old.outputs if metadata.old else None) or {}
     wanted = (metadata.new.inputs if metadata.new else None) or {}
     agent = metadata.urn.rpartition("::")[2]
-    operation = metadata.op.value if isinstance(metadata.op, events.OpType) else str(metadata.op)
-    return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, operation, recorded, wanted)
+    return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, metadata.op.value, recorded, wanted)
 
 
 def _last_line(text: str) -> str:

@@ -151,7 +151,7 @@ def test_killed_training_goes_on_to_the_same_weights(trained: Path, tmp_path: Pa
 
 def test_sigterm_is_told_as_cancelled(tmp_path: Path, base_model: str) -> None:
     process = start(write_inputs(tmp_path, base_model, epochs=500))
-    wait_for(lambda: (tmp_path / "out" / "status.json").exists(), process)
+    wait_for((tmp_path / "out" / "checkpoints" / "checkpoint-2").exists, process)
     process.terminate()
     assert process.wait(timeout=10) == 143
     assert status(tmp_path)["status"] == "cancelled"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
 from gitune.benchmark.gate import Verdict, judge
@@ -15,6 +17,9 @@ from gitune.lock import Lock
 from gitune.project import Project
 from gitune.providers.base import ChatTarget, LocalTarget
 from gitune.spec import AgentSpec, BenchmarkSpec
+
+if TYPE_CHECKING:
+    from gitune.inference import LocalModel
 
 OnProgress = Callable[[str, int, int], None]
 """(what is asked, answers so far, answers in all)"""
@@ -71,13 +76,11 @@ class _Benchmark:
     def _ask(self, label: str, target: ChatTarget, timed: bool) -> tuple[list[str], list[float]]:
         if not isinstance(target, LocalTarget):
             raise UserError(f"no way to benchmark {target.model} yet", hint="benchmark models of the local provider")
-        from gitune.inference import LocalModel  # imports torch: seconds
-        from gitune.training.base_model import resolve_base_model
-
         conversations = [as_dicts(case.messages) for case in self.cases]
         longest = self.settings.max_new_tokens
         self.on_progress(label, 0, len(conversations))
-        model = LocalModel.open(resolve_base_model(target.base_model), target.adapter)
+        model = _loaded(target.base_model)
+        model.use_adapter(target.adapter)
         generations = model.generate(
             conversations,
             max_new_tokens=longest,
@@ -87,6 +90,15 @@ class _Benchmark:
         if timed:
             latencies = model.measure_latency(_spread(conversations, self.settings.latency_cases), longest)
         return [generation.text for generation in generations], latencies
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(base_model: str) -> LocalModel:
+    """One base model in memory answers as itself and as every adapter on it."""
+    from gitune.inference import LocalModel  # imports torch: seconds
+    from gitune.training.base_model import resolve_base_model
+
+    return LocalModel.open(resolve_base_model(base_model))
 
 
 def _spread(conversations: list[list[dict[str, str]]], count: int) -> list[list[dict[str, str]]]:

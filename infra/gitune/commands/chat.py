@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -34,8 +35,13 @@ def command(alias: str, message: str | None, stack: str, as_json: bool) -> None:
             _answer(chat.ask(line), as_json, alias)
 
 
-def _answer(text: str, as_json: bool, alias: str) -> None:
-    click.echo(json.dumps({"alias": alias, "answer": text}, ensure_ascii=False) if as_json else text)
+def _answer(pieces: Iterator[str], as_json: bool, alias: str) -> None:
+    if as_json:
+        click.echo(json.dumps({"alias": alias, "answer": "".join(pieces).strip()}, ensure_ascii=False))
+        return
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()
 
 
 def _read_line() -> str | None:

@@ -45,6 +45,7 @@ from gitune.training.base_model import DEFAULT_BASE_MODEL
 from gitune.training.sft import check_hyperparameters, default_hyperparameters
 
 _CANCEL_SECONDS = 5.0
+_MOST_KILLS = 5
 _PREFIX = "local:"
 _ENDS: Mapping[str, JobStatus] = {"failed": "failed", "cancelled": "cancelled"}
 
@@ -88,8 +89,8 @@ class LocalProvider:
             found = self.find_job(key)
             if found is not None and found.status == "succeeded":
                 return found
-            if found is not None and isinstance(found.error, Rejected):
-                shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing in there is worth going on from
+            if found is not None and found.status == "lost" and _gets_nowhere(folder):
+                return self._must_find(key)
             _write_inputs(folder, request, dataset)
             (folder / "status.json").unlink(missing_ok=True)
             _start(folder, lock, slot)
@@ -156,6 +157,24 @@ class LocalProvider:
         if job is None:
             raise Unavailable("another process is submitting this job", retry_after=1.0)
         return job
+
+
+def _gets_nowhere(folder: Path) -> bool:
+    """Whether this job was killed again and again at the same step. If so, it is recorded as failed.
+
+    Whoever kills it (mostly the kernel, for memory) would do so for ever.
+    """
+    step = (read_json(folder / "status.json") or {}).get("step", 0)
+    before = read_json(folder / "kills.json") or {}
+    kills = before.get("kills", 0) + 1 if before.get("step") == step else 1
+    write_atomic(folder / "kills.json", json.dumps({"step": step, "kills": kills}))
+    if kills < _MOST_KILLS:
+        return False
+    (folder / "kills.json").unlink()
+    message = f"killed {kills} times at step {step}, perhaps for want of memory"
+    error = {"kind": "crashed", "message": message}
+    write_atomic(folder / "status.json", json.dumps({"status": "failed", "step": step, "error": error}))
+    return True
 
 
 def _write_inputs(folder: Path, request: TrainingRequest, dataset: Path) -> None:

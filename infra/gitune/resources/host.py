@@ -26,7 +26,7 @@ def end_with_engine() -> None:
     still act while the next `gitune up` runs.
     """
     ancestors = psutil.Process().parents()
-    engine = next((process for process in ancestors if process.name().startswith("pulumi")), None)
+    engine = next((process for process in ancestors if process.name() == "pulumi"), None)
     if engine is None:
         return
 

@@ -172,7 +172,7 @@ _INNER = {
 
 
 def _weight_name(name: str) -> str:
-    """llama.cpp's name of a weight in transformers' words: blk.3.attn_q.weight → model.layers.3.self_attn.q_proj.weight."""
+    """blk.3.attn_q.weight of llama.cpp is model.layers.3.self_attn.q_proj.weight of transformers."""
     parts = name.split(".")
     if parts[0] == "blk":
         return f"model.layers.{parts[1]}.{_INNER[parts[2]]}.weight"

@@ -54,7 +54,7 @@ class Hyperparameters:
     warmup_ratio: float = 0.05
     """Share of the steps, 0 to 1, in which the learning rate rises."""
     max_length: int = 1024
-    """Tokens. A longer example is refused, never cut. Batches are padded to their own longest, so room costs nothing."""
+    """Tokens. A longer example is refused, never cut. Batches are padded to their own longest: room costs nothing."""
     lora_rank: int = 16
     """Width of the adapter."""
     lora_alpha: int = 32
@@ -72,7 +72,7 @@ class Hyperparameters:
     save_every: float = 0.1
     """Share of all steps (below 1) or number of steps between checkpoints: what a killed job loses at most."""
     batching: Literal["length", "packed", "plain"] = "length"
-    """length: batches of like length, the fastest; plain: random batches; packed: rows filled to max_length, for GPUs."""
+    """length: batches of like length, the fastest; plain: random ones; packed: rows filled to max_length, for GPUs."""
 
 
 class Rejected(Exception):
@@ -172,7 +172,7 @@ def encode(tokenizer: Any, conversations: Sequence[Sequence[dict[str, str]]]) ->
     texts, spans = zip(*[_spans(tokenizer, conversation) for conversation in conversations], strict=True)
     tokens = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
     return [
-        Encoded(ids, [_label(token, *place, learned) for token, place in zip(ids, places, strict=True)])
+        Encoded(ids, [_label(token, start, end, learned) for token, (start, end) in zip(ids, places, strict=True)])
         for ids, places, learned in zip(tokens["input_ids"], tokens["offset_mapping"], spans, strict=True)
     ]
 
@@ -320,7 +320,7 @@ def train(job: Job, report: Report, checkpoint: Path | None) -> dict[str, Any]:
     """Train and write DIR/model. Returns the facts that training.json holds."""
     import torch
     import transformers
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped,unused-ignore]
 
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(_threads())
@@ -380,7 +380,7 @@ def _load(base_model: str) -> tuple[Any, Any]:
 
 
 def pick_dtype(torch: Any) -> Any:
-    """bf16 where the hardware multiplies it, else fp32. Weights in bf16 train twice as fast as in fp32, on a CPU too."""
+    """bf16 where the hardware multiplies it, else fp32. bf16 weights train twice as fast as fp32, on a CPU too."""
     if torch.cuda.is_available():
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if torch.backends.mps.is_available():
@@ -594,6 +594,8 @@ def _save(model: Any, tokenizer: Any, facts: Mapping[str, Any], output: Path) ->
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from here on it is trained: too late to be cancelled
     temporary.rename(output / "model")
 
 
@@ -682,7 +684,7 @@ def _already_done(report: Report, output: Path) -> int:
 
 @contextlib.contextmanager
 def _sigterm_cancels(report: Report) -> Iterator[None]:
-    """Exit at once, from wherever the signal finds us: a library cannot swallow it, and a checkpoint lost is a tenth."""
+    """Exit at once, wherever the signal finds us: no library swallows it, and at most a tenth of the work is lost."""
 
     def cancel(number: int, _frame: Any) -> None:
         report.finish("cancelled", event="cancelled")
