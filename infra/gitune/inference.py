@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class LocalModel:
         except ImportError as error:
             raise UserError("a local model needs torch", hint="pip install 'gitune[local]'") from error
         transformers.utils.logging.disable_progress_bar()
+        # it warns of its own attribute names: nothing that a user could mend
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         try:
             tokenizer = _load_tokenizer(base_model)
