@@ -13,10 +13,9 @@ from gitune.spec import AgentSpec
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What the gate said of a model, and the lock that stands now (None before the first pass)."""
+    """What the gate saw and said of a model, and whether it wrote a lock."""
 
     evidence: Evidence
-    lock: Lock | None
     written: bool
 
 
@@ -37,11 +36,11 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     model_id = model.job.model_id or ""
     evidence = gather_evidence(spec, project, model.request.provider, model_id, previous, on_progress)
     if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
-        return Promotion(evidence, previous, written=False)
+        return Promotion(evidence, written=False)
     lock = _lock(spec, model, evidence)
     lock = replace(lock, version=next_version(previous, lock))
     write_lock(path, lock)
-    return Promotion(evidence, lock, written=True)
+    return Promotion(evidence, written=True)
 
 
 def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from gitune.deploy import read_routes
 from gitune.errors import ProviderError
 from gitune.files import try_lock, write_atomic
+from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
 from gitune.project import Project, checked_agents
 from gitune.promote import Promotion, TrainedModel, promote
@@ -41,14 +42,20 @@ class AgentOutcome:
     spec: AgentSpec
     state: ModelState | None
     promotion: Promotion | None
+    lock: Lock | None
+    served: bool
+    """The stack declares deployments."""
     deployed: bool
+    """The alias answers with the locked model."""
     changes: tuple[Change, ...]
 
     @property
     def settled(self) -> bool:
         """The wanted model is trained, passed its gate and answers."""
         passed = self.promotion is None or self.promotion.evidence.verdict.outcome == "pass"
-        return (self.state is None or self.state.status == "succeeded") and passed and self.deployed
+        return (
+            (self.state is None or self.state.status == "succeeded") and passed and (self.deployed or not self.served)
+        )
 
 
 def run_up(project: Project, reporter: Reporter, *, retry_failed: bool = False) -> tuple[AgentOutcome, ...]:
@@ -130,12 +137,12 @@ class _Run:
         routes = {route.agent: route for route in read_routes(self.project.routes_file).values()}
         outcomes = []
         for name, spec in self.specs.items():
-            promotion = promotions.get(name)
-            lock = promotion.lock if promotion else None
+            lock = read_lock(self.project.lock_file(name))
             route = routes.get(name)
             deployed = lock is not None and route is not None and route.model_id == lock.model_id
+            served = "deployments" in self.project.stack.declare
             changes = tuple(change for change in self.changes if change.agent == name)
-            outcomes.append(AgentOutcome(spec, states.get(name), promotion, deployed, changes))
+            outcomes.append(AgentOutcome(spec, states.get(name), promotions.get(name), lock, served, deployed, changes))
         return tuple(outcomes)
 
     def _on_step(self, step: Step) -> None:
@@ -172,8 +179,8 @@ class _Run:
             try:
                 jobs = self.project.provider(provider).list_jobs(list(agents))
             except ProviderError as error:
-                self.reporter.note(f"{provider}: {error.message}")
-                jobs = {}
+                self.reporter.note(f"{provider}: {error.message}")  # no answer is not an answer: they still run
+                jobs = {key: Job(key, "", "running", detail="no answer") for key in agents}
             found |= {agents[key]: job for key, job in jobs.items()}
         return found
 
@@ -219,13 +226,12 @@ def outcome_json(outcomes: tuple[AgentOutcome, ...]) -> str:
 
 def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
     evidence = outcome.promotion.evidence if outcome.promotion else None
-    lock = outcome.promotion.lock if outcome.promotion else None
     return {
         "agent": outcome.spec.name,
         "alias": outcome.spec.alias,
         "settled": outcome.settled,
         "model": outcome.state.outputs() if outcome.state else None,
-        "version": lock.version if lock else None,
+        "version": outcome.lock.version if outcome.lock else None,
         "verdict": evidence.verdict.outcome if evidence else None,
         "reasons": list(evidence.verdict.reasons) if evidence else [],
         "deployed": outcome.deployed,

@@ -126,9 +126,9 @@ def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
 
 
 def _deployed(outcome: AgentOutcome) -> str:
-    if not outcome.deployed or outcome.promotion is None or outcome.promotion.lock is None:
+    if not outcome.deployed or outcome.lock is None:
         return "no"
-    return f"{outcome.spec.alias} → {outcome.promotion.lock.version}"
+    return f"{outcome.spec.alias} → {outcome.lock.version}"
 
 
 def _why_not(outcome: AgentOutcome) -> Iterable[str]:
@@ -141,7 +141,7 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
         for check in promotion.evidence.verdict.checks:
             if check.outcome != "pass":
                 yield f"{check.outcome}: {check.reason}"
-        kept = f"{promotion.lock.version} stays deployed" if promotion.lock else "nothing is deployed"
+        kept = f"{outcome.lock.version} stays deployed" if outcome.lock else "nothing is deployed"
         yield f"hint: the gate kept the model back, {kept}; more or better examples, or an argued gate in agent.yaml"
 
 
