@@ -23,6 +23,7 @@ def add_banking_agent(repository: Repository, examples: int = 300, cases: int = 
         agent_yaml(
             dataset={"sources": [{"path": "data/train.jsonl", "licence": "CC-BY-4.0"}], "validation": 0.0},
             benchmark={"cases": "benchmark/cases.jsonl", "max_new_tokens": 24},
+            training=[{"provider": "local", "hyperparameters": {"epochs": 4}}],
             gate={"min_improvement": 0.6},
         ),
         [example(row["text"], row["category"]) for row in rows],

@@ -106,7 +106,7 @@ def test_nothing_is_left_running_after_an_engine_was_killed(repository: Reposito
 
 
 def test_ctrl_c_leaves_the_job_running_and_up_goes_on(repository: Repository, base_model: Path) -> None:
-    journey.add_tiny_agent(repository, base_model, epochs=60)
+    journey.add_tiny_agent(repository, base_model, epochs=25)
     first = journey.start(repository, "up")
     journey.wait_until(lambda: _training_step(repository, 1), "training")
     first.send_signal(signal.SIGINT)

@@ -86,10 +86,10 @@ class LocalProvider:
             if lock is None:  # someone else submitted it in this very moment
                 return self._must_find(key)
             held.enter_context(lock)
-            found = self.find_job(key)
+            found = self.find_job(key)  # the lock is ours, so what has no end was killed
             if found is not None and found.status == "succeeded":
                 return found
-            if found is not None and found.status == "lost" and _gets_nowhere(folder):
+            if found is not None and found.error is None and found.status != "cancelled" and _gets_nowhere(folder):
                 return self._must_find(key)
             _write_inputs(folder, request, dataset)
             (folder / "status.json").unlink(missing_ok=True)
