@@ -17,6 +17,22 @@ from gitune.yaml_source import YamlSource, parse_yaml
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
 Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
+Severity: typing.TypeAlias = Literal["error", "drop", "warn", "off"]
+RuleId: typing.TypeAlias = Literal[
+    "schema",
+    "encoding",
+    "language",
+    "email",
+    "phone",
+    "credit-card",
+    "api-key",
+    "too-long",
+    "exact-duplicate",
+    "near-duplicate",
+    "contradiction",
+    "leak",
+    "near-leak",
+]
 
 
 class _Value(BaseModel):
@@ -41,6 +57,10 @@ class DatasetSpec(_Value):
         float, Field(ge=0, le=0.5, description="Share of examples held back to follow the loss, 0 to 0.5.")
     ] = 0.05
     seed: Annotated[int, Field(ge=0, description="Changes which examples are held back.")] = 0
+    rules: Annotated[
+        dict[RuleId, Severity],
+        Field(description="What a rule's finding does: error stops, drop leaves the example out, warn lists it, off."),
+    ] = Field(default_factory=dict)
 
 
 class Candidate(_Value):
@@ -263,7 +283,7 @@ _TYPES = {
 
 def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[str, str | None]:
     """One line in the user's words for one pydantic error."""
-    name = ".".join(str(part) for part in loc if part != "list[str]")
+    name = ".".join(str(part) for part in loc if part not in ("list[str]", "[key]"))
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         fields = _fields_at(model, loc[:-1])
