@@ -226,7 +226,7 @@ def test_language() -> None:
 
 
 def test_encoding() -> None:
-    examples = lines("CafÃ© crÃ¨me â€“ trÃ¨s bon", "Café crème – très bon 👍 日本語", "caf\ufffd", "plain")
+    examples = lines("CafÃ© crÃ¨me, trÃ¨s bon", "Café crème, tout à fait 👍 日本語", "caf\ufffd", "plain")
     found = only("encoding", examples).findings
     assert [f.line for f in found] == [1, 3]
     assert "U+FFFD" in found[1].message

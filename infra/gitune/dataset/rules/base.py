@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from gitune.benchmark.cases import Case
 from gitune.dataset.chat import Example
 from gitune.errors import Problem
 from gitune.spec import RuleId, Severity
+
+if TYPE_CHECKING:  # cases are made of messages: importing them here would go in a circle
+    from gitune.benchmark.cases import Case
 
 NEAR = 0.9
 """Jaccard similarity, 0 to 1, from which two texts are near: in 60 letters, one changed word of five is 0.7."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gitune.dataset.chat import Example
+from gitune.dataset.chat import Example, as_dicts, parse_messages
 from gitune.dataset.rules.base import Context, Hit
 from gitune.dataset.rules.text import texts
+from gitune.errors import Problem
 
 _LETTERS = 40
 """Below that many letters no detector is reliable: 'actual card' is Spanish to some."""
@@ -16,11 +17,13 @@ _READ = 400  # characters that decide; more cost time and change nothing
 
 
 def schema(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
-    """Conversations that no provider trains on; the readers refuse most of them with their line."""
+    """Conversations that no provider trains on. The readers refuse most of them with their line."""
     for index, example in enumerate(examples):
-        wrong = _wrong(example)
-        if wrong:
-            yield Hit(index, wrong, "a conversation is: system (optional), user, assistant, user, ... assistant")
+        problems: list[Problem] = []
+        parse_messages(as_dicts(example.messages), example.file, example.line, problems, last="assistant")
+        for problem in problems[:1]:
+            hint = problem.hint or "a conversation is: system (optional), user, assistant, user, ... assistant"
+            yield Hit(index, problem.message, hint)
 
 
 def encoding(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
@@ -28,14 +31,14 @@ def encoding(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
     from ftfy.badness import is_bad
 
     for index, example in enumerate(examples):
-        for turn, text in enumerate(texts(example)):
+        for name, text in texts(example):
             if text.isascii():
                 continue
             if "\ufffd" in text:
-                yield Hit(index, f"lost characters (U+FFFD) in messages[{turn}]", "read the source as it was encoded")
+                yield Hit(index, f"lost characters (U+FFFD) in {name}", "read the source as it was encoded")
                 break
             if is_bad(text):
-                message = f"messages[{turn}] looks as if it was read in the wrong encoding"
+                message = f"{name} looks as if it was read in the wrong encoding"
                 yield Hit(index, message, "read the source as it was encoded; ftfy.fix_text mends most")
                 break
 
@@ -68,19 +71,3 @@ def too_long(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
     for index, tokens in enumerate(count(examples)):
         if tokens > limit:
             yield Hit(index, f"{tokens} tokens, more than the {limit} that fit", "shorten it, or raise max_length")
-
-
-def _wrong(example: Example) -> str:
-    """What is wrong with the conversation; empty when nothing is. Tool messages may stand between the turns."""
-    messages = example.messages
-    for index, message in enumerate(messages):
-        if message.role == "user" and not message.content.strip():
-            return f"messages[{index}].content must be text that is not empty"
-        if message.role == "system" and index:
-            return "only the first message may have role system"
-    roles = [m.role for m in messages if m.role in ("user", "assistant")]
-    if not roles or roles[0] != "user":
-        return "the first turn must have role user"
-    if messages[-1].role != "assistant" or not messages[-1].content.strip():
-        return "the last message must have role assistant and text"
-    return ""

@@ -63,7 +63,7 @@ _KINDS = (
 _WORDS = ("key", "token", "secret", "passw", "credential", "bearer", "auth")
 _ASSIGNMENT = re.compile(
     r"""(?:api[ _-]?key|access[ _-]?key|secret|token|passw(?:or)?d|credentials?|auth(?:orization)?)\w{0,20}
-        ["']?\s{0,3}(?:[:=]|\bis\b)\s{0,3}(?:bearer\s|basic\s)?["'`]?
+        ["']?\s{0,3}(?:is\b\s{0,3}:?|[:=])\s{0,3}(?:bearer\s|basic\s)?["'`]?
         ([A-Za-z0-9+/_.~-]{16,200})={0,2}""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -89,10 +89,10 @@ def secrets(text: str) -> Iterator[Secret]:
 def api_key(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
     """Examples that hold a credential."""
     for index, example in enumerate(examples):
-        found = [(i, secret) for i, text in enumerate(texts(example)) for secret in secrets(text)]
+        found = [(name, secret) for name, text in texts(example) for secret in secrets(text)]
         if found:
-            turn, secret = found[0]
-            yield Hit(index, f"{secret.name} in messages[{turn}] at character {secret.start + 1}", _HINT)
+            name, secret = found[0]
+            yield Hit(index, f"{secret.name} in {name} at character {secret.start + 1}", _HINT)
 
 
 def entropy(text: str) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from gitune.benchmark.cases import Case
 from gitune.dataset.chat import Example
 from gitune.dataset.rules.base import Context, Hit
 from gitune.dataset.rules.near import NearIndex, sketches
 from gitune.dataset.rules.text import asked, place
+
+if TYPE_CHECKING:  # cases are made of messages: importing them here would go in a circle
+    from gitune.benchmark.cases import Case
 
 _HINT = "remove it from one of them"
 

@@ -40,9 +40,10 @@ class NearIndex:
         hopeful = self._threshold - _DOUBT
         for number in sorted(self._lsh.query(sketch)):
             other, other_group, other_sketch = self._texts[number]
-            if other_group == group and sketch.jaccard(other_sketch) >= hopeful:
-                if jaccard(text, other) >= self._threshold:
-                    return int(number)
+            if other_group != group or sketch.jaccard(other_sketch) < hopeful:
+                continue
+            if jaccard(text, other) >= self._threshold:
+                return int(number)
         return None
 
     def add(self, number: int, sketch: Any, text: str, group: str = "") -> None:

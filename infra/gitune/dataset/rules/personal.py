@@ -15,7 +15,10 @@ Finder: TypeAlias = Callable[[str], Spans]
 
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@((?:[^\W_](?:[\w-]{0,62})\.){1,8}[^\W\d_]{2,24})(?![\w-])")
 # RFC 2606 and RFC 6761: names that nobody can own, made for documentation and tests.
-_RESERVED = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid|localhost)$", re.IGNORECASE)
+# And image files, whose double-resolution copies are named logo@2x.png.
+_RESERVED = re.compile(
+    r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid|localhost|png|jpe?g|gif|svg|webp)$", re.IGNORECASE
+)
 
 _PHONE = re.compile(
     r"""
@@ -59,7 +62,7 @@ def cards(text: str) -> Spans:
     """Where card numbers stand: a known network's digits and a right check digit."""
     for match in _CARD.finditer(text):
         digits = re.sub(r"[ -]", "", match[0])
-        if _ISSUER.match(digits) and len(set(digits)) > 2 and luhn(digits):
+        if _ISSUER.match(digits) and len(set(digits)) > 1 and luhn(digits):
             yield match.span()
 
 
@@ -74,11 +77,11 @@ def rule_of(finder: Finder, what: str, hint: str) -> Rule:
 
     def rule(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
         for index, example in enumerate(examples):
-            found = [(i, start) for i, text in enumerate(texts(example)) for start, _ in finder(text)]
+            found = [(name, start) for name, text in texts(example) for start, _ in finder(text)]
             if found:
-                turn, start = found[0]
+                name, start = found[0]
                 more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-                yield Hit(index, f"{what} in messages[{turn}] at character {start + 1}{more}", hint)
+                yield Hit(index, f"{what} in {name} at character {start + 1}{more}", hint)
 
     return rule
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from gitune.dataset.chat import Example
 from gitune.dataset.rules.base import Context, Hit
 from gitune.dataset.rules.near import NearIndex, sketches
-from gitune.dataset.rules.text import key, normal, place, system, turns
+from gitune.dataset.rules.text import key, normal, place, said, system, turns
 
 
 def exact_duplicate(examples: Sequence[Example], _context: Context) -> Iterator[Hit]:
-    """Every example whose conversation stood before."""
-    first: dict[str, int] = {}
-    for index, example in enumerate(examples):
-        before = first.setdefault(example.canonical(), index)
-        if before != index:
-            yield Hit(index, f"the same example as {place(examples[before])}", "keep one of them")
+    """Every example whose conversation stands elsewhere too; the first of those with the largest weight is kept."""
+    best: dict[str, int] = {}
+    conversations = [_conversation(example) for example in examples]
+    for index, conversation in enumerate(conversations):
+        before = best.setdefault(conversation, index)
+        if examples[index].weight > examples[before].weight:
+            best[conversation] = index
+    for index, conversation in enumerate(conversations):
+        if best[conversation] != index:
+            message = f"the same example as {place(examples[best[conversation]])}"
+            yield Hit(index, message, "keep one of them")
 
 
 def near_duplicate(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
@@ -38,7 +44,7 @@ def near_duplicate(examples: Sequence[Example], context: Context) -> Iterator[Hi
         if other is None:
             index.add(i, sketch, text, group)
             exact[group, text] = i
-        elif examples[i].canonical() != examples[other].canonical():  # exact-duplicate says that
+        elif _conversation(examples[i]) != _conversation(examples[other]):  # exact-duplicate says that
             message = f"nearly the same example as {place(examples[other])}"
             hits.append(Hit(i, message, "keep one of them, or let them differ in more than a word"))
     yield from sorted(hits, key=lambda hit: hit.index)
@@ -48,21 +54,26 @@ def contradiction(examples: Sequence[Example], _context: Context) -> Iterator[Hi
     """Examples that answer the same question differently: the fewer, or all of them where no answer has a majority."""
     answers: dict[tuple[str, ...], list[int]] = {}
     for index, example in enumerate(examples):
-        question = tuple(f"{m.role} {normal(m.content)}" for m in example.prompt)
+        question = tuple(f"{m.role} {normal(said(m))}" for m in example.prompt)
         answers.setdefault(question, []).append(index)
     hits = []
     for indexes in answers.values():
         if len(indexes) == 1:
             continue
-        said = {i: normal(examples[i].messages[-1].content) for i in indexes}
-        counts = Counter(said.values())
+        answered = {i: normal(said(examples[i].messages[-1])) for i in indexes}
+        counts = Counter(answered.values())
         if len(counts) == 1:
             continue
         answer, count = counts.most_common(1)[0]
         right = answer if 2 * count > len(indexes) else None
         for i in indexes:
-            if said[i] != right:
-                other = next(j for j in indexes if said[j] != said[i] and right in (None, said[j]))
+            if answered[i] != right:
+                other = next(j for j in indexes if answered[j] != answered[i] and right in (None, answered[j]))
                 message = f"another answer to the same question as {place(examples[other])}"
                 hits.append(Hit(i, message, "decide on one answer"))
     yield from sorted(hits, key=lambda hit: hit.index)
+
+
+def _conversation(example: Example) -> str:
+    """The canonical line without the weight, which does not make it another conversation."""
+    return example.canonical() if example.weight == 1.0 else replace(example, weight=1.0).canonical()

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from gitune.benchmark.cases import Case
 from gitune.dataset.chat import Example
 from gitune.dataset.rules import content, keys, leaks, personal, repeats
 from gitune.dataset.rules.base import DEFAULTS, Context, Finding, Rule, Settings
 from gitune.errors import Problem
 from gitune.spec import RuleId
+
+if TYPE_CHECKING:  # cases are made of messages: importing them here would go in a circle
+    from gitune.benchmark.cases import Case
 
 # In this order, because a dropped example is out of the later rules: what cannot be used goes first, so that of two
 # duplicates the one without a secret stays, and no contradiction is seen between examples that are gone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
 from gitune.dataset.chat import Example, Message
 from gitune.hashing import sha256
@@ -29,9 +30,15 @@ def system(example: Example) -> str:
     return normal(first.content) if first is not None and first.role == "system" else ""
 
 
+def said(message: Message) -> str:
+    """A message with the tools that it calls."""
+    calls = [f"{call.name} {call.arguments}" for call in message.tool_calls]
+    return "\n".join([message.content, *calls]) if calls else message.content
+
+
 def turns(example: Example) -> str:
     """All turns but the system message, which many examples share and which would make all of them alike."""
-    return "\n".join(f"{m.role[0]} {normal(m.content)}" for m in example.messages if m.role != "system")
+    return "\n".join(f"{m.role[0]} {normal(said(m))}" for m in example.messages if m.role != "system")
 
 
 def shingles(text: str) -> list[str]:
@@ -55,6 +62,9 @@ def place(example: Example) -> str:
     return f"{example.file}:{example.line}"
 
 
-def texts(example: Example) -> list[str]:
-    """Everything in the example that a model would learn to say or read."""
-    return [message.content for message in example.messages]
+def texts(example: Example) -> Iterator[tuple[str, str]]:
+    """Everything in the example that a model would read or learn to say, with its name."""
+    for index, message in enumerate(example.messages):
+        yield f"messages[{index}]", said(message)
+    if example.tools:
+        yield "tools", example.tools
