@@ -54,7 +54,7 @@ def contradiction(examples: Sequence[Example], _context: Context) -> Iterator[Hi
     """Examples that answer the same question differently: the fewer, or all of them where no answer has a majority."""
     answers: dict[tuple[str, ...], list[int]] = {}
     for index, example in enumerate(examples):
-        question = tuple(f"{m.role} {normal(said(m))}" for m in example.prompt)
+        question = (example.tools, *(f"{m.role} {normal(said(m))}" for m in example.prompt))
         answers.setdefault(question, []).append(index)
     hits = []
     for indexes in answers.values():
@@ -66,10 +66,12 @@ def contradiction(examples: Sequence[Example], _context: Context) -> Iterator[Hi
             continue
         answer, count = counts.most_common(1)[0]
         right = answer if 2 * count > len(indexes) else None
+        one = next(i for i in indexes if right in (None, answered[i]))
+        other = next(i for i in indexes if answered[i] != answered[one])
         for i in indexes:
             if answered[i] != right:
-                other = next(j for j in indexes if answered[j] != answered[i] and right in (None, answered[j]))
-                message = f"another answer to the same question as {place(examples[other])}"
+                against = one if answered[i] != answered[one] else other
+                message = f"another answer to the same question as {place(examples[against])}"
                 hits.append(Hit(i, message, "decide on one answer"))
     yield from sorted(hits, key=lambda hit: hit.index)
 
