@@ -3,7 +3,7 @@
 | format | providers | one line | limits of a file |
 |---|---|---|---|
 | mistral | mistral | messages, tools; weight 0 or 1 on assistant messages; IDs of tool calls of 9 letters | 512 MB |
-| openai | openai and its protocol | messages, tools; weight 0 or 1 on assistant messages | 512 MB, at least 10 examples |
+| openai | openai | messages, tools; weight 0 or 1 on assistant messages | 512 MB, at least 10 examples |
 | bedrock | bedrock | system, messages of user and assistant, no other key | - |
 | trl | local, ray, huggingface | messages of role and content: gitune's own training script reads no other key | - |
 
@@ -104,7 +104,7 @@ def check_file(
         yield Problem(file, 0, f"{form.name}: {len(lines)} example(s), at least {least} are needed", hint)
     size = sum(len(line.encode("utf-8")) + 1 for line in lines)
     if form.max_bytes is not None and size > form.max_bytes:
-        message = f"{form.name}: {size / 1e6:,.0f} MB, at most {form.max_bytes / 1e6:,.0f} MB are accepted"
+        message = f"{form.name}: {size / 1e6:,.1f} MB, at most {form.max_bytes / 1e6:,.0f} MB are accepted"
         yield Problem(file, 0, message, "take fewer examples: dataset.examples")
 
 
@@ -207,7 +207,15 @@ def _with_weight(message: Message, wire: dict[str, Any]) -> dict[str, Any]:
 def _with_tools(row: dict[str, Any], example: Example) -> dict[str, Any]:
     if all(message.weight == 0 for message in example.messages if message.role == "assistant"):
         raise _CannotSay("every answer has weight 0: nothing to train on", "leave the example out")
-    return {**row, "tools": json.loads(example.tools)} if example.tools else row
+    return {**row, "tools": [_tool(tool) for tool in json.loads(example.tools)]} if example.tools else row
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(function, dict) or not function.get("name"):
+        raise _CannotSay("a tool without a function", 'expected {"type": "function", "function": {"name": ..., ...}}')
+    # OpenAI takes a missing `parameters` for none; Mistral wants them written.
+    return {"type": "function", "function": {"parameters": {"type": "object", "properties": {}}, **function}}
 
 
 _MAX_FILE = 512_000_000  # both say 512 MB; the decimal reading is the smaller one
