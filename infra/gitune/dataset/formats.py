@@ -173,7 +173,11 @@ def _cell(row: Row, role: str, value: str) -> Any:
         close = difflib.get_close_matches(missing[0], [str(name) for name in row], n=1, cutoff=0.6)
         hint = f"did you mean '{close[0]}'?" if close else f"columns: {_listed(row)}"
         raise WrongRow(f"no column '{missing[0]}' for {role}", hint)
-    return value.format(**{name: _text(row[name]) for name in names})
+    values = {name: _text(row[name]) for name in names}
+    wrong = [name for name in names if not isinstance(values[name], str)]
+    if wrong:
+        raise WrongRow(f"column '{wrong[0]}' for {role} must be text, not {_kind(values[wrong[0]])}")
+    return value.format(**values)
 
 
 def template_columns(template: str) -> list[str]:
@@ -191,6 +195,10 @@ def template_columns(template: str) -> list[str]:
 def _text(value: Any) -> Any:
     """Numbers as text; what is neither stays as it is and is refused as content."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def _label(row: Row, key: str) -> str | None:
