@@ -134,7 +134,8 @@ def _copies(example: Example, form: Format, weights: Weights, seed: int, problem
     return copies_of(example, seed)
 
 
-def _mistral(example: Example) -> dict[str, Any]:
+def mistral_row(example: Example) -> dict[str, Any]:
+    """One line for Mistral, as a value."""
     messages = [_with_weight(message, _mistral_message(message)) for message in example.messages]
     return _with_tools({"messages": messages}, example)
 
@@ -223,7 +224,7 @@ _MAX_FILE = 512_000_000  # both say 512 MB; the decimal reading is the smaller o
 _TRL = Format("trl", _trl)
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "mistral": Format("mistral", _mistral, max_bytes=_MAX_FILE),
+        "mistral": Format("mistral", mistral_row, max_bytes=_MAX_FILE),
         "openai": Format("openai", _openai, max_bytes=_MAX_FILE, min_examples=10),
         "bedrock": Format("bedrock", _bedrock),
         "huggingface": _TRL,

