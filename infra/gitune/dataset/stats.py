@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -116,7 +117,7 @@ def categories(examples: Sequence[Example]) -> dict[str, int]:
 
 def languages(examples: Sequence[Example]) -> dict[str, int]:
     """Examples by language, of those with the smallest hashes: the same sample on every machine."""
-    sample = sorted(examples, key=lambda example: sha256(["language", example.canonical()]))[:_LANGUAGE_SAMPLE]
+    sample = heapq.nsmallest(_LANGUAGE_SAMPLE, examples, key=lambda e: sha256(["language", e.canonical()]))
     counts = Counter(spoken_language(example)[0] or "?" for example in sample)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
