@@ -176,6 +176,8 @@ def test_mistrals_own_tokenizers(base_model: str) -> None:
         Message("user", "more"),
         Message("assistant", "done"),
     )
+    half = Example((Message("user", "hello"), Message("assistant", "hi", weight=0.5)), "f", 1)
+    assert counter.count([half]) == counter.count([short])
     counts = counter.count([short, long, Example(turns, "f", 1)])
     assert 5 <= counts[0] <= 10
     assert counts[1] >= counts[0] + 45

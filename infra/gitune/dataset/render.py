@@ -29,7 +29,7 @@ Weights: TypeAlias = Literal["error", "sample"]
 Purpose: TypeAlias = Literal["train", "validation"]
 
 
-class _CannotSay(Exception):
+class CannotSay(Exception):
     """The format has no words for this part of an example."""
 
     def __init__(self, message: str, hint: str) -> None:
@@ -43,7 +43,7 @@ class Format:
 
     name: str
     row: Callable[[Example], dict[str, Any]]
-    """The line's value. Raises _CannotSay."""
+    """The line's value. Raises CannotSay."""
     max_bytes: int | None = None
     min_examples: int = 1
     """Of a training file."""
@@ -79,7 +79,7 @@ def render(
     for example in examples:
         try:
             lines.append(canonical_json(form.row(example)))
-        except _CannotSay as wrong:
+        except CannotSay as wrong:
             problems.append(Problem(example.file, example.line, f"{form.name}: {wrong}", wrong.hint))
     if problems:
         return Rendered((), tuple(copies), tuple(problems))
@@ -159,9 +159,9 @@ def _trl(example: Example) -> dict[str, Any]:
 def _plain(example: Example) -> list[dict[str, Any]]:
     """Messages of role and content only."""
     if example.tools or any(message.tool_calls or message.role == "tool" for message in example.messages):
-        raise _CannotSay("tool calls cannot be trained here", "leave the example out, or train with mistral or openai")
+        raise CannotSay("tool calls cannot be trained here", "leave the example out, or train with mistral or openai")
     if any(message.weight not in (None, 1) for message in example.messages):
-        raise _CannotSay("messages cannot have weights here", "split the conversation, or train with mistral or openai")
+        raise CannotSay("messages cannot have weights here", "split the conversation, or train with mistral or openai")
     return [{"role": message.role, "content": message.content} for message in example.messages]
 
 
@@ -201,20 +201,20 @@ def _with_weight(message: Message, wire: dict[str, Any]) -> dict[str, Any]:
     if message.weight is None:
         return wire
     if message.weight not in (0, 1):
-        raise _CannotSay(f"the weight {message.weight:g} of a message", "the weight of a message is 0 or 1")
+        raise CannotSay(f"the weight {message.weight:g} of a message", "the weight of a message is 0 or 1")
     return {**wire, "weight": int(message.weight)}
 
 
 def _with_tools(row: dict[str, Any], example: Example) -> dict[str, Any]:
     if all(message.weight == 0 for message in example.messages if message.role == "assistant"):
-        raise _CannotSay("every answer has weight 0: nothing to train on", "leave the example out")
+        raise CannotSay("every answer has weight 0: nothing to train on", "leave the example out")
     return {**row, "tools": [_tool(tool) for tool in json.loads(example.tools)]} if example.tools else row
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict) or not function.get("name"):
-        raise _CannotSay("a tool without a function", 'expected {"type": "function", "function": {"name": ..., ...}}')
+        raise CannotSay("a tool without a function", 'expected {"type": "function", "function": {"name": ..., ...}}')
     # OpenAI takes a missing `parameters` for none; Mistral wants them written.
     return {"type": "function", "function": {"parameters": {"type": "object", "properties": {}}, **function}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,16 +34,26 @@ _MISTRAL = {
     "mistral-large-2411": "v7",
     "mistral-large-latest": "v7",
 }
+_NEEDED = {"v2": ["sentencepiece"], "v3": ["sentencepiece"], "v7": ["sentencepiece"], "v3-tekken": ["tiktoken"]}
 
 
 class TokenCounter(Protocol):
     """Counts tokens, chat template included."""
 
-    name: str
-    """What counted, for people."""
-    identity: str
-    """What counted, for the cache: another identity may count differently."""
-    estimated: bool
+    @property
+    def name(self) -> str:
+        """What counted, for people."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What counted, for the cache: another identity may count differently."""
+        ...
+
+    @property
+    def estimated(self) -> bool:
+        """Counted by rule of thumb."""
+        ...
 
     def count(self, examples: Sequence[Example]) -> list[int]: ...
 
@@ -55,7 +65,7 @@ def token_counter(base_model: str, folder: Path | None = None) -> TokenCounter:
     """
     if folder is not None and (folder / "tokenizer.json").is_file() and _installed("tokenizers", "jinja2"):
         return FolderTokens(base_model, folder)
-    if base_model in _MISTRAL and _installed("mistral_common"):
+    if base_model in _MISTRAL and _installed("mistral_common", *_NEEDED[_MISTRAL[base_model]]):
         return MistralTokens(base_model)
     return EstimatedTokens()
 
@@ -132,13 +142,21 @@ class MistralTokens:
         self.identity = f"mistral-common-{version('mistral-common')}-{kind}"
 
     def count(self, examples: Sequence[Example]) -> list[int]:
+        from mistral_common.protocol.instruct.messages import FinetuningMessage
         from mistral_common.protocol.instruct.request import ChatCompletionRequest
 
-        from gitune.dataset.render import mistral_row
+        from gitune.dataset.render import CannotSay, mistral_row
 
         counts = []
         for example in examples:
-            request = ChatCompletionRequest[Any].model_validate(mistral_row(example))
+            # A weight changes no token, and one that Mistral cannot honour is for render to refuse.
+            messages = tuple(replace(message, weight=None) for message in example.messages)
+            try:
+                row = mistral_row(replace(example, messages=messages))
+            except CannotSay:
+                counts += EstimatedTokens().count([example])
+                continue
+            request = ChatCompletionRequest[FinetuningMessage].model_validate(row)
             counts.append(len(self._tokenizer.encode_chat_completion(request).tokens))
         return counts
 
