@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ _MISTRAL = {
     "mistral-large-2411": "v7",
     "mistral-large-latest": "v7",
 }
+_DIGIT, _SIGN = re.compile(r"[0-9]"), re.compile(r"[!-/:-@\[-`{-~\n]")
 _NEEDED = {"v2": ["sentencepiece"], "v3": ["sentencepiece"], "v7": ["sentencepiece"], "v3-tekken": ["tiktoken"]}
 
 
@@ -72,18 +75,18 @@ def token_counter(base_model: str, folder: Path | None = None) -> TokenCounter:
 
 @dataclass(frozen=True, slots=True)
 class EstimatedTokens:
-    """A fourth of the UTF-8 bytes, and four tokens around each message.
+    """A digit is a token, a sign seven tenths, four other UTF-8 bytes one (OpenAI's rule of thumb), a message four.
 
-    Four letters a token is OpenAI's rule of thumb for English; bytes make it hold roughly for scripts with two or three
-    bytes a letter too. Against SmolLM2's tokenizer it is within a fifth on English text.
+    Measured on Banking77, GSM8K and agents/support against the tokenizers of SmolLM2, Mistral 7B v0.3 and Mistral Nemo:
+    from 6 % too few to 47 % too many, short messages the most, because a model's frame around a message varies.
     """
 
-    name: str = "estimated: UTF-8 bytes / 4 + 4 a message"
+    name: str = "estimated from digits, signs and bytes"
     identity: str = "estimate-1"
     estimated: bool = True
 
     def count(self, examples: Sequence[Example]) -> list[int]:
-        return [sum(4 + -(-len(_said(m).encode("utf-8")) // 4) for m in example.messages) for example in examples]
+        return [sum(_estimate(_said(message)) for message in example.messages) for example in examples]
 
 
 class FolderTokens:
@@ -167,6 +170,12 @@ def _installed(*modules: str) -> bool:
 
 def _said(message: Message) -> str:
     return message.content + "".join(call.name + call.arguments for call in message.tool_calls)
+
+
+def _estimate(text: str) -> int:
+    digits, signs = len(_DIGIT.findall(text)), len(_SIGN.findall(text))
+    rest = len(text.encode("utf-8")) - digits - signs
+    return 4 + math.ceil(digits + 0.7 * signs + rest / 4)
 
 
 def _config(folder: Path) -> dict[str, Any]:
