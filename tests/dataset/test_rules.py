@@ -92,7 +92,7 @@ INNOCENT = [
     "call 555-0100 or (212) 555-0142 on 2026-11-22 at 12:30, order 4711-0815, 01.02.2026 12:30",
     "48/2 = 24, 48+24 = 72, 1,234,567.89, version 10.0.19045.3803, ISBN 978-3-16-148410-0, 192.168.100.200",
     "card 1234 5678 9012 3456, id 0000 0000 0000 0000, 16 digits: 4539 1488 0343 6468",
-    "AKIAIOSFODNN7EXAMPLE, token: xxxxxxxxxxxxxxxxxxxxxxxx, password: the_password_you_chose, sk-learn and sk-ai-jump",
+    "AKIAIOSFODNN7EXAMPLE, token: xxxxxxxxxxxxxxxxxxxxxxxx, password: the_password_you_chose, sk-learn-is-a-library-for-machine-learning and sk-ai-jump",
     "the key is to practise, a secret: internationalisation_of_everything, https://host:443/path@2x.png",
     "an api key is written api_key=<your-key-here>; a hash is 5d41402abc4b2a76b9719d911017c592",
 ]
@@ -103,9 +103,10 @@ def test_a_key_is_found_and_never_repeated(kind: str) -> None:
     cleaned = only("api-key", [*lines(LONG), chat(f"please use {KEYS[kind]} for it", line=2)])
     (finding,) = cleaned.findings
     assert (finding.line, "messages[1] at character" in finding.message) == (2, True)
-    secret = max(KEYS[kind].split(), key=len)
-    for size in range(len(secret) - 8):
-        assert secret[size + 4 : size + 12] not in json.dumps(findings_jsonl(cleaned)) or size + 12 > len(secret)
+    report = findings_jsonl(cleaned) + str(cleaned.problems())
+    secret = KEYS[kind]
+    pieces = [secret[i : i + 8] for i in range(len(secret) - 7)]
+    assert [piece for piece in pieces if piece in report] == []
     assert len(cleaned.problems()) == 1
 
 

@@ -38,7 +38,7 @@ def _kind(guard: str, name: str, pattern: str) -> _Kind:
 
 
 _KINDS = (
-    _kind("sk-", "an OpenAI or Anthropic key", r"sk-[A-Za-z0-9_-]{20,}"),
+    _kind("sk-", "an OpenAI or Anthropic key", r"sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"),
     *(_kind(p, "an AWS access key", rf"{p}[A-Z0-9]{{16}}(?![A-Z0-9])") for p in ("AKIA", "ASIA")),
     *(_kind(p, "a GitHub token", rf"{p}[A-Za-z0-9]{{36,}}") for p in ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")),
     _kind("github_pat_", "a GitHub token", r"github_pat_[A-Za-z0-9_]{22,}"),
