@@ -30,6 +30,9 @@ class Input:
 
     file: SourceFile
     reader: Reader
+    licence: str | None = None
+    sha256: str | None = None
+    """Of a remote file's content."""
 
 
 class Ring(Sequence[bytes]):
@@ -186,7 +189,7 @@ def _index_file(item: Input, number: int, index: Index) -> Part:
     if reader is None:
         return Part(problems=problems)
     inputs = list(index.inputs)
-    inputs[number] = Input(item.file, reader)
+    inputs[number] = replace(item, reader=reader)
     index.inputs = tuple(inputs)
     if item.file.kind != "jsonl":
         return _index_rows(inputs[number], number)
@@ -249,7 +252,7 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
 
 def _join(whole: Part, part: Part) -> None:
     for bucket, more in zip(whole.buckets, part.buckets, strict=True):
-        bucket += more
+        bucket.extend(more)
     whole.strata.update(part.strata)
     whole.problems += part.problems
     whole.count += part.count

@@ -41,7 +41,7 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
         digest = _download(filesystem, path, folder)
     except ImportError as error:  # some file systems import their client when they are first used
         raise _missing(url, error) from error
-    except Exception as error:  # noqa: BLE001 - every file system has exceptions of its own
+    except Exception as error:
         detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise UserError(f"{url}: cannot be read: {detail}", hint="check the address and your credentials") from error
     if pinned is not None and digest != pinned:

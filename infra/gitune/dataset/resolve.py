@@ -17,9 +17,10 @@ def inputs_of(spec: AgentSpec, root: Path, *, stratify_by: str) -> list[Input]:
     """All files of an agent's sources, each once. Raises UserError for a remote one that cannot be had."""
     found: dict[Path, Input] = {}
     for source in spec.dataset.sources:
-        reader = Reader(source.format or "", dict(source.columns or {}), stratify_by, spec.name)
+        reader = Reader(source.format or "", _columns(source), stratify_by, spec.name)
         for file in _files(source, spec, root):
-            found.setdefault(file.path, Input(file, reader))
+            digest = file.path.name if source.is_remote else None
+            found.setdefault(file.path, Input(file, reader, source.licence, digest))
     return list(found.values())
 
 
@@ -29,3 +30,7 @@ def _files(source: Source, spec: AgentSpec, root: Path) -> Iterable[SourceFile]:
         return
     for path in source.matches(spec.folder):
         yield as_lines(SourceFile.of(path, Path(os.path.relpath(path, root)).as_posix()))
+
+
+def _columns(source: Source) -> dict[str, str]:
+    return source.columns.model_dump(exclude_none=True) if source.columns else {}

@@ -1,8 +1,8 @@
 """How many examples of each class, and which: exact shares and a choice by hash. Pure.
 
-Every example has a place on a ring, its SHA-256; a seed is a point on the ring, and a sample of k is the next k examples
-from there. So the order of the input does not matter, a larger sample holds the smaller one, and a collection that grows
-by 1 % changes about 1 % of the sample.
+Every example has a place on a ring, its SHA-256; a seed is a point on the ring, and a sample of k is the next k
+examples from there. So the order of the input does not matter, a larger sample holds the smaller one, and a collection
+that grows by 1 % changes about 1 % of the sample.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ def largest_remainder(total: int, weights: Mapping[_K, int | Fraction], seed: in
         raise ValueError("sizes and weights must not be negative")
     if not whole:
         return dict.fromkeys(weights, 0)
-    counts, remainders = {}, {}
+    counts: dict[_K, int] = {}
+    remainders: dict[_K, int | Fraction] = {}
     for name, weight in weights.items():
-        counts[name], remainders[name] = divmod(total * weight, whole)
+        counts[name] = int(total * weight // whole)
+        remainders[name] = total * weight % whole
     left = total - sum(counts.values())
     if left:
         for name in sorted(weights, key=lambda name: (-remainders[name], _tie(name, seed), name))[:left]:
             counts[name] += 1
-    return {name: int(count) for name, count in counts.items()}
+    return counts
 
 
 def allocate(

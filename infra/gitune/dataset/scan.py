@@ -1,7 +1,7 @@
 """Blocks of JSON lines → one small record an example: its hash, its stratum and where it stands.
 
-The fast way reads a line with msgspec, which checks types while it parses, and writes it canonically. Whatever it does not
-take goes the slow way, which is the only one that judges: the two agree on every example that both take.
+The fast way reads a line with msgspec, which checks types while it parses, and writes it canonically. Whatever it does
+not take goes the slow way, which is the only one that judges: the two agree on every example that both take.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
     """msgspec does not look into what it skips, so the whole block must be UTF-8."""
     if reader.format != "messages" or reader.columns or reader.stratify_by in ("messages", "weight", "tools"):
         return False
+    if any(char in '\\"' or char < " " for char in reader.stratify_by):  # msgspec takes no such name
+        return False
     try:
         block.decode()
     except UnicodeDecodeError:
@@ -121,15 +123,13 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
 @cache
 def _decoder(stratify_by: str) -> Callable[[bytes], Any]:
     fields: list[tuple[str, Any, Any]] = [("weight", Literal[1] | None, None), ("tools", None, None)]
-    rename = {}
-    if stratify_by == "":
-        fields.append(("stratum", Literal[""], ""))  # no such key: stays empty
-        rename = {"stratum": "\x00"}
-    elif stratify_by != ANSWER:
+    rename, plain = {}, {"stratum": ""}
+    if stratify_by not in ("", ANSWER):
         fields.append(("stratum", str, msgspec.UNSET))  # elsewhere, or not text: the slow way finds it
-        rename = {"stratum": stratify_by}
-    row = msgspec.defstruct("Row", [("messages", list[_Message]), *fields], rename=rename, gc=False)
-    return msgspec.json.Decoder(row).decode
+        rename, plain = {"stratum": stratify_by}, {}
+    row = msgspec.defstruct("Row", [("messages", list[_Message]), *fields], rename=rename, namespace=plain, gc=False)
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
+    return decode
 
 
 class _Strata(dict[str, bytes]):
@@ -139,7 +139,7 @@ class _Strata(dict[str, bytes]):
         super().__init__()
         self._names = names
 
-    def __missing__(self, name: str) -> bytes:
+    def __missing__(self, name: Any) -> bytes:
         if not isinstance(name, str) or not is_clean(name):
             raise KeyError(name)
         short = self[name] = stratum_of(name)
