@@ -92,7 +92,8 @@ INNOCENT = [
     "call 555-0100 or (212) 555-0142 on 2026-11-22 at 12:30, order 4711-0815, 01.02.2026 12:30",
     "48/2 = 24, 48+24 = 72, 1,234,567.89, version 10.0.19045.3803, ISBN 978-3-16-148410-0, 192.168.100.200",
     "card 1234 5678 9012 3456, id 0000 0000 0000 0000, 16 digits: 4539 1488 0343 6468",
-    "AKIAIOSFODNN7EXAMPLE, token: xxxxxxxxxxxxxxxxxxxxxxxx, password: the_password_you_chose, sk-learn-is-a-library-for-machine-learning and sk-ai-jump",
+    "AKIAIOSFODNN7EXAMPLE, token: xxxxxxxxxxxxxxxxxxxxxxxx, password: the_password_you_chose",
+    "sk-learn-is-a-library-for-machine-learning and sk-ai-jump, task-" + "force-" * 9,
     "the key is to practise, a secret: internationalisation_of_everything, https://host:443/path@2x.png",
     "an api key is written api_key=<your-key-here>; a hash is 5d41402abc4b2a76b9719d911017c592",
 ]
