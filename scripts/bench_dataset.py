@@ -1,8 +1,8 @@
 """A million chat examples → five mixed, stratified samples of 5,000: gitune beside what one would write oneself.
 
 Every entrant does the same work in a fresh process: read all examples of five agents, check their schema, drop exact
-duplicates, and write for each agent 5,000 examples, 60 % its own and 10 % of each other, in proportion to their category.
-They choose by a hash or by a seeded shuffle, as each library does best. `read` is the floor: the bytes, and nothing else.
+duplicates, and write for each agent 5,000 examples, 60 % its own and 10 % of each other, in proportion to their
+category. They choose by a hash or by a seeded shuffle, as each library does best. `read` is the floor: the bytes alone.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ Examples themselves are read again when they were chosen, which is cheap: a samp
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import overload
 
@@ -17,11 +18,13 @@ from gitune.dataset.formats import Reader, WrongRow, detect
 from gitune.dataset.sampling import RING_BYTES
 from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, scan_block
 from gitune.dataset.sources import DamagedFile, SourceFile, open_plain, read_rows
-from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, scan_in_processes
+from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, Task, scan_in_processes
 from gitune.errors import Problem, UserError
 
+_SETTLED_SECONDS = 2.0
+"""Clocks of file systems are coarse: a younger file may change again and keep its time."""
 _last: tuple[object, Index] | None = None
-"""The last index of large files: agents that mix the same sources read them once."""
+"""The last index: agents that mix the same sources read them once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,8 @@ def build_index(inputs: Sequence[Input]) -> Index:
     global _last  # noqa: PLW0603
     ordered = sorted(inputs, key=lambda i: (i.reader.source, i.file.shown))
     stats = [item.file.path.stat() for item in ordered]
-    if sum(stat.st_size for stat in stats) < MIN_BYTES:
-        return _build(ordered)  # cheaper than to trust a clock: file times may stand still for milliseconds
+    if time.time() - max((stat.st_mtime for stat in stats), default=0.0) < _SETTLED_SECONDS:
+        return _build(ordered)
     key = [(item, stat.st_size, stat.st_mtime_ns, stat.st_ino) for item, stat in zip(ordered, stats, strict=True)]
     if _last is None or _last[0] != key:
         _last = None  # before the new one is built: two would not fit
@@ -124,12 +127,12 @@ def build_index(inputs: Sequence[Input]) -> Index:
 def _build(ordered: Sequence[Input]) -> Index:
     index = Index(tuple(ordered), {item.reader.source: {} for item in ordered}, {})
     buckets: list[list[bytearray]] = [[] for _ in range(BUCKETS)]
-    for number, item in enumerate(ordered):
-        part = _index_file(item, number, index)
+    for number, part in _scan(index):
         index.names.update(part.strata)
         index.counts[number] = part.count
         for bucket, records in zip(buckets, part.buckets, strict=True):
             bucket.append(records)
+        item = index.inputs[number]
         if not part.count and not part.problems:
             hint = "one JSON object with 'messages' on each line" if item.file.kind == "jsonl" else None
             part.problems.append(Problem(item.file.shown, 0, "no example in this file", hint))
@@ -160,12 +163,22 @@ def _merge(joined: bytes, slots: _Slots, index: Index) -> None:
     """Sort one bucket's records into the rings, each example once an agent."""
     size = RECORD.size
     records = sorted([joined[i : i + size] for i in range(0, len(joined), size)])
-    if len({record[:RING_BYTES] for record in records}) == len(records):
+    places = [record[:RING_BYTES] for record in records]
+    repeated = {place for place, after in pairwise(places) if place == after}
+    if not repeated:
         for record in records:
             slots[record[16:28]] += record
         return
-    for _, group in groupby(records, key=itemgetter(slice(RING_BYTES))):
-        _merge_equal(list(group), slots, index)
+    equal: list[bytes] = []
+    for record, place in zip(records, places, strict=True):
+        if place not in repeated:
+            slots[record[16:28]] += record
+            continue
+        if equal and equal[0][:RING_BYTES] != place:
+            _merge_equal(equal, slots, index)
+            equal = []
+        equal.append(record)
+    _merge_equal(equal, slots, index)
 
 
 def _merge_equal(group: list[bytes], slots: _Slots, index: Index) -> None:
@@ -183,23 +196,46 @@ def _merge_equal(group: list[bytes], slots: _Slots, index: Index) -> None:
         index.shared[kept[next(iter(kept))].place] = {agent: record.stratum for agent, record in kept.items()}
 
 
-def _index_file(item: Input, number: int, index: Index) -> Part:
-    problems: list[Problem] = []
-    reader = _with_format(item, problems)
-    if reader is None:
-        return Part(problems=problems)
-    inputs = list(index.inputs)
-    inputs[number] = replace(item, reader=reader)
-    index.inputs = tuple(inputs)
-    if item.file.kind != "jsonl":
-        return _index_rows(inputs[number], number)
+def _scan(index: Index) -> Iterator[tuple[int, Part]]:
+    """Each file's part, whole."""
+    tasks = []
+    for number, item in enumerate(index.inputs):
+        problems: list[Problem] = []
+        reader = _with_format(item, problems)
+        if reader is None:
+            yield number, Part(problems=problems)
+            continue
+        index.inputs = (*index.inputs[:number], replace(item, reader=reader), *index.inputs[number + 1 :])
+        if item.file.kind == "jsonl" and not item.file.packed:
+            tasks.append(Task(item.file.path, item.file.shown, number, reader))
+        elif item.file.kind == "jsonl":
+            yield number, _whole(_parts(item.file, number, reader))
+        else:
+            yield number, _index_rows(index.inputs[number], number)
+    if sum(task.path.stat().st_size for task in tasks) < MIN_BYTES:
+        for task in tasks:
+            file = index.inputs[task.number].file
+            yield task.number, _whole(_parts(file, task.number, task.reader))
+        return
+    for number, parts in groupby(scan_in_processes(tasks), key=itemgetter(0)):
+        yield number, _whole(part for _, part in parts)
+    empty = {task.number for task in tasks if not task.path.stat().st_size}
+    yield from ((number, Part()) for number in sorted(empty))
+
+
+def _whole(parts: Iterable[Part]) -> Part:
+    """One part of all, with at most MAX_PROBLEMS and a last word."""
     whole = Part()
-    for part in _parts(item.file, number, reader):
-        _join(whole, part)
-        if len(whole.problems) > MAX_PROBLEMS:
-            last = whole.problems[MAX_PROBLEMS]
-            whole.problems[MAX_PROBLEMS:] = [more_problems(last.file, last.line)]
-            break
+    for part in parts:
+        if len(whole.problems) <= MAX_PROBLEMS:
+            whole.problems += part.problems
+        for bucket, more in zip(whole.buckets, part.buckets, strict=True):
+            bucket.extend(more)
+        whole.strata.update(part.strata)
+        whole.count += part.count
+    if len(whole.problems) > MAX_PROBLEMS:
+        last = whole.problems[MAX_PROBLEMS]
+        whole.problems[MAX_PROBLEMS:] = [more_problems(last.file, last.line)]
     return whole
 
 
@@ -230,9 +266,6 @@ def _index_rows(item: Input, number: int) -> Part:
 
 
 def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
-    if not file.packed and file.path.stat().st_size >= MIN_BYTES:
-        yield from scan_in_processes(file.path, file.shown, number, reader)
-        return
     try:
         with open_plain(file) as stream:
             offset, line, rest = 0, 1, b""
@@ -248,14 +281,6 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
                 yield scan_block(rest, offset, line, number, file.shown, reader)
     except DamagedFile as error:
         yield Part(problems=[Problem(file.shown, 0, str(error))])
-
-
-def _join(whole: Part, part: Part) -> None:
-    for bucket, more in zip(whole.buckets, part.buckets, strict=True):
-        bucket.extend(more)
-    whole.strata.update(part.strata)
-    whole.problems += part.problems
-    whole.count += part.count
 
 
 def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:

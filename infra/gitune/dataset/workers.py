@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -84,33 +85,43 @@ def spans(path: Path) -> Iterator[Span]:
             file.seek(offset)
 
 
-def scan_in_processes(path: Path, shown: str, file: int, reader: Reader) -> Iterator[Part]:
-    """The parts of a file, in the order of its lines."""
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to scan. `number` is what its records carry."""
+
+    path: Path
+    shown: str
+    number: int
+    reader: Reader
+
+
+def scan_in_processes(tasks: Sequence[Task]) -> Iterator[tuple[int, Part]]:
+    """The parts of all files with their numbers, in the order of files and lines."""
     jobs: queue.Queue[tuple[int, _Job] | None] = queue.Queue(maxsize=2 * _MAX_WORKERS)
     done: dict[int, Part | BaseException] = {}
     ready = threading.Condition()
-    count = min(cores(), _MAX_WORKERS)
+    sent: list[int] = []
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_worker()) for _ in range(count)]
-        threads = [threading.Thread(target=_drive, args=(w, jobs, done, ready), daemon=True) for w in workers]
-        for thread in threads:
-            thread.start()
-        sent = taken = 0
-        for span in spans(path):
-            jobs.put((sent, _Job(str(path), shown, span.offset, span.size, span.line, file, reader)))
-            sent += 1
-            with ready:
-                while taken in done:
-                    yield _taken(done.pop(taken))
-                    taken += 1
+        workers = [stack.enter_context(_worker()) for _ in range(min(cores(), _MAX_WORKERS))]
+        for worker in workers:
+            threading.Thread(target=_drive, args=(worker, jobs, done, ready), daemon=True).start()
+        taken = 0
+        for task, span in ((one, span) for one in tasks for span in spans(one.path)):
+            jobs.put((len(sent), _job(task, span)))
+            sent.append(task.number)
+            while taken in done:
+                yield sent[taken], _taken(done.pop(taken))
+                taken += 1
         for _ in workers:
             jobs.put(None)
-        while taken < sent:
+        for place in range(taken, len(sent)):
             with ready:
-                ready.wait_for(lambda: taken in done)  # noqa: B023
-                part = done.pop(taken)
-            yield _taken(part)
-            taken += 1
+                ready.wait_for(partial(done.__contains__, place))
+            yield sent[place], _taken(done.pop(place))
+
+
+def _job(task: Task, span: Span) -> _Job:
+    return _Job(str(task.path), task.shown, span.offset, span.size, span.line, task.number, task.reader)
 
 
 def _taken(part: Part | BaseException) -> Part:
@@ -124,7 +135,7 @@ def _worker() -> Iterator[subprocess.Popen[bytes]]:
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "gitune.dataset.workers"],
+        [sys.executable, "-P", "-c", "from gitune.dataset.workers import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
@@ -197,7 +208,3 @@ def serve() -> None:
             strata = {short.hex(): name for short, name in part.strata.items()}
             done = _Done(part.count, [bytes(bucket) for bucket in part.buckets], strata, part.problems)
             _send(parts, msgspec.msgpack.encode(done))
-
-
-if __name__ == "__main__":
-    serve()
