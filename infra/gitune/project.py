@@ -107,8 +107,8 @@ def _request(candidate: Candidate, project: Project, fingerprint: str) -> Traini
 
 
 def _check_agent(spec: AgentSpec, project: Project) -> list[Problem]:
-    examples, problems = check_dataset(spec, project.root)
-    problems += check_cases(spec, project.root, examples)
+    _, problems = check_dataset(spec, project.root)
+    problems += check_cases(spec, project.root)
     file = spec.file.relative_to(project.root).as_posix()
     source = parse_yaml(spec.file.read_bytes(), file)
     for candidate in _candidates(spec, project.stack):

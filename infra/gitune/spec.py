@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +12,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from gitune.errors import InvalidInput, Problem
+from gitune.hints import did_you_mean, one_of
 from gitune.yaml_source import YamlSource, parse_yaml
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
 Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
+Severity: typing.TypeAlias = Literal["error", "drop", "warn", "off"]
+RuleId: typing.TypeAlias = Literal[
+    "schema",
+    "encoding",
+    "language",
+    "email",
+    "phone",
+    "credit-card",
+    "api-key",
+    "too-long",
+    "exact-duplicate",
+    "near-duplicate",
+    "contradiction",
+    "leak",
+    "near-leak",
+]
 
 
 class _Value(BaseModel):
@@ -26,11 +42,43 @@ class _Value(BaseModel):
 _T = typing.TypeVar("_T", bound=_Value)
 
 
-class Source(_Value):
-    """One file of examples."""
+class Columns(_Value):
+    """Which columns make a message: a column's name, or a template such as "{title}: {text}"."""
 
-    path: Annotated[str, Field(min_length=1, description="Chat JSONL, relative to the agent's folder.")]
+    system: Annotated[str | None, Field(min_length=1, description="Plain text, a column or a template.")] = None
+    user: Annotated[str, Field(min_length=1, description="A column or a template.")]
+    assistant: Annotated[str, Field(min_length=1, description="A column or a template.")]
+
+
+class Source(_Value):
+    """Files of examples: JSONL, JSON, CSV, TSV or Parquet, also packed as .gz or .zst."""
+
+    path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="A file or a glob relative to the agent's folder, or hf://, s3://, gs://, https://.",
+        ),
+    ]
     licence: Annotated[str | None, Field(description="Licence of these examples, such as CC-BY-4.0.")] = None
+    format: Annotated[
+        Literal["messages", "prompt-completion", "alpaca", "sharegpt"] | None,
+        Field(description="The shape of a row; left out: that of the first row."),
+    ] = None
+    columns: Annotated[Columns | None, Field(description="Makes messages of plain columns.")] = None
+    sha256: Annotated[
+        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="Pins the content of a remote file.")
+    ] = None
+
+    @property
+    def is_remote(self) -> bool:
+        return "://" in self.path
+
+    def matches(self, folder: Path) -> list[Path]:
+        """The local files that are meant, sorted; one that need not exist when `path` is no glob."""
+        if not any(char in self.path for char in "*?["):
+            return [folder / self.path]
+        return sorted(path for path in folder.glob(self.path) if path.is_file())
 
 
 class DatasetSpec(_Value):
@@ -40,7 +88,22 @@ class DatasetSpec(_Value):
     validation: Annotated[
         float, Field(ge=0, le=0.5, description="Share of examples held back to follow the loss, 0 to 0.5.")
     ] = 0.05
-    seed: Annotated[int, Field(ge=0, description="Changes which examples are held back.")] = 0
+    seed: Annotated[int, Field(ge=0, description="Changes which examples are chosen and held back.")] = 0
+    examples: Annotated[
+        int | None, Field(ge=1, description="How many are chosen; left out: all, or the most that keeps the mix.")
+    ] = None
+    stratify_by: Annotated[
+        str | None,
+        Field(min_length=1, description="Keeps shares: 'assistant' (the answer), or a column or metadata key."),
+    ] = None
+    mix: Annotated[
+        dict[str, Annotated[float, Field(gt=0, le=1)]] | None,
+        Field(min_length=1, description="Shares of agents' own sources, this one's included; they sum to 1."),
+    ] = None
+    rules: Annotated[
+        dict[RuleId, Severity],
+        Field(description="What a rule's finding does: error stops, drop leaves the example out, warn lists it, off."),
+    ] = Field(default_factory=dict)
 
 
 class Candidate(_Value):
@@ -136,6 +199,8 @@ def load_agents(root: Path) -> tuple[AgentSpec, ...]:
 
 def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
     """The agents that could be read, and what is wrong with the others."""
+    from gitune.spec_checks import check_agents
+
     folder = root / "agents"
     if not folder.is_dir():
         return (), (Problem("agents", 0, "no such folder", "run gitune in a repository that has an agents/ folder"),)
@@ -150,7 +215,7 @@ def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]
             specs.append(spec)
     if not specs and not problems:
         problems.append(Problem("agents", 0, "no agent here", "add agents/<name>/agent.yaml"))
-    problems += _duplicate_aliases(specs, root)
+    problems += check_agents(specs, root)
     return tuple(specs), tuple(problems)
 
 
@@ -159,7 +224,7 @@ def load_stack(root: Path, name: str) -> StackSpec:
     path = root / f"Pulumi.{name}.yaml"
     if not path.is_file():
         known = sorted(p.name[7:-5] for p in root.glob("Pulumi.*.yaml"))
-        raise InvalidInput([Problem(path.name, 0, f"no stack '{name}'", _did_you_mean(name, known) or _one_of(known))])
+        raise InvalidInput([Problem(path.name, 0, f"no stack '{name}'", did_you_mean(name, known) or one_of(known))])
     source = parse_yaml(path.read_bytes(), path.name)
     if source.problems:
         raise InvalidInput(source.problems)
@@ -178,6 +243,8 @@ def load_stack(root: Path, name: str) -> StackSpec:
 
 
 def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Problem]]:
+    from gitune.spec_checks import check_agent
+
     path = folder / "agent.yaml"
     shown = path.relative_to(root).as_posix()
     if not path.is_file():
@@ -202,37 +269,8 @@ def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Proble
     spec, found = _validate(AgentSpec, data, source, lambda loc: loc)
     problems += found
     if spec is not None:
-        problems += _missing_files(spec, source, root)
+        problems += check_agent(spec, source, root)
     return (spec if not problems else None), problems
-
-
-def _missing_files(spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
-    paths: list[tuple[tuple[str | int, ...], str]] = [
-        (("dataset", "sources", i, "path"), s.path) for i, s in enumerate(spec.dataset.sources)
-    ]
-    paths.append((("benchmark", "cases"), spec.benchmark.cases))
-    for place, relative in paths:
-        full = spec.folder / relative
-        try:
-            inside = full.resolve().is_relative_to(root.resolve())
-        except (OSError, RuntimeError, ValueError):
-            inside = False
-        if not inside:
-            yield source.problem(place, f"'{relative}' is outside the repository", "keep data inside the repository")
-        elif not full.is_file():
-            siblings = [p.relative_to(spec.folder).as_posix() for p in spec.folder.rglob("*.jsonl")]
-            yield source.problem(place, f"no such file: '{relative}'", _did_you_mean(relative, siblings))
-
-
-def _duplicate_aliases(specs: Sequence[AgentSpec], root: Path) -> Iterable[Problem]:
-    first: dict[str, AgentSpec] = {}
-    for spec in specs:
-        if spec.alias in first:
-            file = spec.file.relative_to(root).as_posix()
-            line = parse_yaml(spec.file.read_bytes(), file).line(("alias",))
-            message = f"alias '{spec.alias}' is already taken by agent '{first[spec.alias].name}'"
-            yield Problem(file, line, message, "give each agent its own alias")
-        first.setdefault(spec.alias, spec)
 
 
 def _validate(
@@ -263,11 +301,11 @@ _TYPES = {
 
 def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[str, str | None]:
     """One line in the user's words for one pydantic error."""
-    name = ".".join(str(part) for part in loc if part != "list[str]")
+    name = ".".join(str(part) for part in loc if part not in ("list[str]", "[key]"))
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
         fields = _fields_at(model, loc[:-1])
-        return f"unknown key '{name}'", _did_you_mean(str(loc[-1]), fields) or _one_of(fields)
+        return f"unknown key '{name}'", did_you_mean(str(loc[-1]), fields) or one_of(fields)
     if kind == "missing":
         return f"'{name}' is missing", None
     if kind in _TYPES:
@@ -295,13 +333,3 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         models = [a for a in (annotation, *typing.get_args(annotation)) if isinstance(a, type)]
         current = next((a for a in models if issubclass(a, BaseModel)), current)
     return sorted(set(current.model_fields) - {"name", "folder"})
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else None
-
-
-def _one_of(known: Iterable[str]) -> str | None:
-    names = ", ".join(known)
-    return f"known: {names}" if names else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitune.dataset.chat import Example, Message, as_dicts, parse_messages, read_jsonl
+from gitune.dataset.chat import Message, as_dicts, parse_messages, read_jsonl
 from gitune.errors import InvalidInput, Problem
 from gitune.hashing import canonical_json, sha256
 from gitune.spec import AgentSpec
@@ -36,20 +36,23 @@ def cases_fingerprint(cases: Sequence[Case]) -> str:
     return sha256(sorted(canonical_json({"messages": as_dicts(c.messages), "target": c.target}) for c in cases))
 
 
-def check_cases(spec: AgentSpec, root: Path, examples: Iterable[Example]) -> list[Problem]:
-    """What is wrong with the cases, leakage included: a case that stands in the dataset measures memory."""
-    cases, problems = _read_cases(spec, root)
-    trained = {_normal(example.messages): example for example in examples}
-    for case in cases:
-        example = trained.get(_normal(case.messages))
-        if example is not None:
-            message = f"case '{case.case_id}' is also a training example ({example.file}:{example.line})"
-            problems.append(Problem(_shown(spec, root), case.line, message, "remove it from one of them"))
-    return problems
+def check_cases(spec: AgentSpec, root: Path) -> list[Problem]:
+    """What is wrong with the cases by themselves; that none stands in the dataset is a rule of the dataset's."""
+    return _read_cases(spec, root)[1]
+
+
+def known_cases(spec: AgentSpec, root: Path) -> tuple[Case, ...]:
+    """The cases that can be read, whatever is wrong with the others."""
+    return tuple(_read_cases(spec, root)[0]) if (spec.folder / spec.benchmark.cases).is_file() else ()
+
+
+def shown_cases(spec: AgentSpec, root: Path) -> str:
+    """The file of the cases as messages name it."""
+    return Path(os.path.relpath(spec.folder / spec.benchmark.cases, root)).as_posix()
 
 
 def _read_cases(spec: AgentSpec, root: Path) -> tuple[list[Case], list[Problem]]:
-    file = _shown(spec, root)
+    file = shown_cases(spec, root)
     problems: list[Problem] = []
     cases: list[Case] = []
     seen: dict[str, int] = {}
@@ -73,12 +76,3 @@ def _read_cases(spec: AgentSpec, root: Path) -> tuple[list[Case], list[Problem]]
     if not cases and not problems:
         problems.append(Problem(file, 0, "no case in this file", "one JSON object with messages and target a line"))
     return cases, problems
-
-
-def _normal(messages: Sequence[Message]) -> tuple[str, ...]:
-    """The user's words, up to case and spaces."""
-    return tuple(" ".join(m.content.casefold().split()) for m in messages if m.role == "user")
-
-
-def _shown(spec: AgentSpec, root: Path) -> str:
-    return Path(os.path.relpath(spec.folder / spec.benchmark.cases, root)).as_posix()

@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from gitune.dataset.chat import Example, read_examples
-from gitune.dataset.split import split_examples
-from gitune.errors import InvalidInput, Problem
-from gitune.hashing import sha256
-from gitune.spec import AgentSpec
+from gitune.dataset.build import Dataset
 
 TRAIN_FILE = "train.jsonl"
 VALIDATION_FILE = "validation.jsonl"
 MANIFEST_FILE = "dataset.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Canonical lines in hash order, so neither the order of sources nor of keys changes the fingerprint."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    fingerprint: str
-
-
-def build_dataset(spec: AgentSpec, root: Path) -> Dataset:
-    """Read, validate and split an agent's sources. Raises InvalidInput with every bad line."""
-    examples, problems = check_dataset(spec, root)
-    if problems:
-        raise InvalidInput(problems)
-    train, validation = split_examples(
-        [example.canonical() for example in examples], spec.dataset.validation, spec.dataset.seed
-    )
-    fingerprint = sha256(["train", *train, "validation", *validation])
-    return Dataset(train, validation, fingerprint)
-
-
-def check_dataset(spec: AgentSpec, root: Path) -> tuple[list[Example], list[Problem]]:
-    """All examples of all sources, and what is wrong with them."""
-    examples: list[Example] = []
-    problems: list[Problem] = []
-    for source in spec.dataset.sources:
-        path = spec.folder / source.path
-        found, wrong = read_examples(path, _shown(path, root))
-        examples += found
-        problems += wrong
-    return examples, [*problems, *_duplicates(examples)]
 
 
 def dataset_folder(root: Path, fingerprint: str) -> Path:
@@ -69,12 +31,8 @@ def write_dataset(dataset: Dataset, root: Path) -> Path:
     try:
         for name, lines in ((TRAIN_FILE, dataset.train), (VALIDATION_FILE, dataset.validation)):
             (work / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        manifest = {
-            "fingerprint": dataset.fingerprint,
-            "train": len(dataset.train),
-            "validation": len(dataset.validation),
-        }
-        (work / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        manifest = json.dumps(manifest_of(dataset), indent=2, ensure_ascii=False)
+        (work / MANIFEST_FILE).write_text(manifest + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # half deleted by hand: the manifest is missing
         work.replace(folder)
     except OSError:
@@ -84,17 +42,15 @@ def write_dataset(dataset: Dataset, root: Path) -> Path:
     return folder
 
 
-def _duplicates(examples: Iterable[Example]) -> Iterable[Problem]:
-    first: dict[str, Example] = {}
-    for example in examples:
-        line = example.canonical()
-        if line in first:
-            other = first[line]
-            message = f"the same example as {other.file}:{other.line}"
-            yield Problem(example.file, example.line, message, "keep one of them")
-        else:
-            first[line] = example
-
-
-def _shown(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path, root)).as_posix()
+def manifest_of(dataset: Dataset) -> dict[str, Any]:
+    """What is in the folder and where it came from; the same on every machine."""
+    manifest: dict[str, Any] = {
+        "fingerprint": dataset.fingerprint,
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+    }
+    if dataset.assembled is not None:
+        manifest["sources"] = [asdict(source) for source in dataset.assembled.sources]
+        manifest["shares"] = [asdict(share) for share in dataset.assembled.choice.shares]
+        manifest["shortfalls"] = list(dataset.assembled.choice.shortfalls)
+    return manifest

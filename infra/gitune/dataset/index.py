@@ -1,0 +1,302 @@
+"""Where every example of many files stands: 40 bytes each, so ten million fit in half a gigabyte.
+
+Examples themselves are read again when they were chosen, which is cheap: a sample is small.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import overload
+
+from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems, parse_line
+from gitune.dataset.formats import Reader, WrongRow, detect
+from gitune.dataset.sampling import RING_BYTES
+from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, scan_block
+from gitune.dataset.sources import DamagedFile, SourceFile, open_plain, read_rows
+from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, Task, scan_in_processes
+from gitune.errors import Problem, UserError
+
+_SETTLED_SECONDS = 2.0
+"""Clocks of file systems are coarse: a younger file may change again and keep its time."""
+_last: tuple[object, Index] | None = None
+"""The last index: agents that mix the same sources read them once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file with the way to read it; `reader.source` is the agent whose file it is. No format: it is detected."""
+
+    file: SourceFile
+    reader: Reader
+    licence: str | None = None
+    sha256: str | None = None
+    """Of a remote file's content."""
+
+
+class Ring(Sequence[bytes]):
+    """Sorted records, shown as their places on the ring."""
+
+    __slots__ = ("records",)
+
+    def __init__(self) -> None:
+        self.records = bytearray()
+
+    def __len__(self) -> int:
+        return len(self.records) // RECORD.size
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        start = index * RECORD.size
+        return bytes(self.records[start : start + RING_BYTES])
+
+    def record(self, index: int) -> Record:
+        return Record(*RECORD.unpack_from(self.records, index * RECORD.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where one example stands. `file` is a number of `Index.inputs`."""
+
+    place: bytes
+    stratum: bytes
+    file: int
+    position: int
+    line: int
+
+
+@dataclass(slots=True)
+class Index:
+    """All examples of some agents' sources, each once an agent."""
+
+    inputs: tuple[Input, ...]
+    rings: dict[str, dict[bytes, Ring]]
+    """Agent → stratum → records."""
+    names: dict[bytes, str]
+    """Strata's names by their short ones."""
+    shared: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
+    """Places of the examples that stand in the sources of more than one agent → agent → stratum there."""
+    repeats: list[tuple[Record, Record]] = field(default_factory=list)
+    """Examples that stand again in the sources of the same agent, and the one that is kept."""
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counter[int] = field(default_factory=Counter)
+    """Examples by input, repeats included."""
+
+    def fetch(self, records: Iterable[Record], *, stratify_by: str = "") -> dict[bytes, Example]:
+        """The examples, read again, by place. Raises UserError when a file is no longer what it was."""
+        wanted: dict[int, list[Record]] = {}
+        for record in records:
+            wanted.setdefault(record.file, []).append(record)
+        found: dict[bytes, Example] = {}
+        for number, chosen in sorted(wanted.items()):
+            item = self.inputs[number]
+            for record, example in _fetch(item, sorted(chosen, key=lambda r: r.position)):
+                if example is None or place_of(example.canonical()) != record.place:
+                    raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
+                found[record.place] = example
+        return found
+
+    def where(self, record: Record) -> tuple[str, int]:
+        """File, as it is shown, and line."""
+        return self.inputs[record.file].file.shown, record.line
+
+
+def build_index(inputs: Sequence[Input]) -> Index:
+    """Read all files once. What is wrong with them is in `problems`."""
+    global _last  # noqa: PLW0603
+    ordered = sorted(inputs, key=lambda i: (i.reader.source, i.file.shown))
+    stats = [item.file.path.stat() for item in ordered]
+    if time.time() - max((stat.st_mtime for stat in stats), default=0.0) < _SETTLED_SECONDS:
+        return _build(ordered)
+    key = [(item, stat.st_size, stat.st_mtime_ns, stat.st_ino) for item, stat in zip(ordered, stats, strict=True)]
+    if _last is None or _last[0] != key:
+        _last = None  # before the new one is built: two would not fit
+        _last = key, _build(ordered)
+    return _last[1]
+
+
+def _build(ordered: Sequence[Input]) -> Index:
+    index = Index(tuple(ordered), {item.reader.source: {} for item in ordered}, {})
+    buckets: list[list[bytearray]] = [[] for _ in range(BUCKETS)]
+    for number, part in _scan(index):
+        index.names.update(part.strata)
+        index.counts[number] = part.count
+        for bucket, records in zip(buckets, part.buckets, strict=True):
+            bucket.append(records)
+        item = index.inputs[number]
+        if not part.count and not part.problems:
+            hint = "one JSON object with 'messages' on each line" if item.file.kind == "jsonl" else None
+            part.problems.append(Problem(item.file.shown, 0, "no example in this file", hint))
+        index.problems += part.problems
+    slots = _Slots(index)
+    for number in range(BUCKETS):
+        joined = b"".join(buckets[number])
+        buckets[number] = []
+        _merge(joined, slots, index)
+    return index
+
+
+class _Slots(dict[bytes, bytearray]):
+    """(stratum, file), as they are packed → where the records of that stratum and that file's agent are kept."""
+
+    def __init__(self, index: Index) -> None:
+        super().__init__()
+        self._index = index
+
+    def __missing__(self, packed: bytes) -> bytearray:
+        stratum, number = packed[:8], int.from_bytes(packed[8:12], "big")
+        rings = self._index.rings[self._index.inputs[number].reader.source]
+        slot = self[packed] = rings.setdefault(stratum, Ring()).records
+        return slot
+
+
+def _merge(joined: bytes, slots: _Slots, index: Index) -> None:
+    """Sort one bucket's records into the rings, each example once an agent."""
+    size = RECORD.size
+    records = sorted([joined[i : i + size] for i in range(0, len(joined), size)])
+    places = [record[:RING_BYTES] for record in records]
+    repeated = {place for place, after in pairwise(places) if place == after}
+    if not repeated:
+        for record in records:
+            slots[record[16:28]] += record
+        return
+    equal: list[bytes] = []
+    for record, place in zip(records, places, strict=True):
+        if place not in repeated:
+            slots[record[16:28]] += record
+            continue
+        if equal and equal[0][:RING_BYTES] != place:
+            _merge_equal(equal, slots, index)
+            equal = []
+        equal.append(record)
+    _merge_equal(equal, slots, index)
+
+
+def _merge_equal(group: list[bytes], slots: _Slots, index: Index) -> None:
+    """Equal examples: per agent the first is kept, by stratum, file and line."""
+    kept: dict[str, Record] = {}
+    for packed in group:
+        record = Record(*RECORD.unpack(packed))
+        agent = index.inputs[record.file].reader.source
+        if agent in kept:
+            index.repeats.append((record, kept[agent]))
+        else:
+            kept[agent] = record
+            slots[packed[16:28]] += packed
+    if len(kept) > 1:
+        index.shared[kept[next(iter(kept))].place] = {agent: record.stratum for agent, record in kept.items()}
+
+
+def _scan(index: Index) -> Iterator[tuple[int, Part]]:
+    """Each file's part, whole."""
+    tasks = []
+    for number, item in enumerate(index.inputs):
+        problems: list[Problem] = []
+        reader = _with_format(item, problems)
+        if reader is None:
+            yield number, Part(problems=problems)
+            continue
+        index.inputs = (*index.inputs[:number], replace(item, reader=reader), *index.inputs[number + 1 :])
+        if item.file.kind == "jsonl" and not item.file.packed:
+            tasks.append(Task(item.file.path, item.file.shown, number, reader))
+        elif item.file.kind == "jsonl":
+            yield number, _whole(_parts(item.file, number, reader))
+        else:
+            yield number, _index_rows(index.inputs[number], number)
+    if sum(task.path.stat().st_size for task in tasks) < MIN_BYTES:
+        for task in tasks:
+            file = index.inputs[task.number].file
+            yield task.number, _whole(_parts(file, task.number, task.reader))
+        return
+    for number, parts in groupby(scan_in_processes(tasks), key=itemgetter(0)):
+        yield number, _whole(part for _, part in parts)
+    empty = {task.number for task in tasks if not task.path.stat().st_size}
+    yield from ((number, Part()) for number in sorted(empty))
+
+
+def _whole(parts: Iterable[Part]) -> Part:
+    """One part of all, with at most MAX_PROBLEMS and a last word."""
+    whole = Part()
+    for part in parts:
+        if len(whole.problems) <= MAX_PROBLEMS:
+            whole.problems += part.problems
+        for bucket, more in zip(whole.buckets, part.buckets, strict=True):
+            bucket.extend(more)
+        whole.strata.update(part.strata)
+        whole.count += part.count
+    if len(whole.problems) > MAX_PROBLEMS:
+        last = whole.problems[MAX_PROBLEMS]
+        whole.problems[MAX_PROBLEMS:] = [more_problems(last.file, last.line)]
+    return whole
+
+
+def _with_format(item: Input, problems: list[Problem]) -> Reader | None:
+    """The reader with the format of the file's first row, if none was declared; None if there is no such row."""
+    reader = item.reader
+    if reader.columns or reader.format:
+        return reader
+    ignored: list[Problem] = []
+    for _, line, row in read_rows(item.file, ignored):
+        try:
+            name = detect(row)
+        except WrongRow as wrong:
+            problems += [*ignored, Problem(item.file.shown, line, wrong.message, wrong.hint)]
+            return None
+        return replace(reader, format=name)
+    problems += ignored
+    return None if problems else replace(reader, format="messages")
+
+
+def _index_rows(item: Input, number: int) -> Part:
+    part = Part()
+    for position, line, row in read_rows(item.file, part.problems):
+        example = item.reader.read(row, item.file.shown, line, part.problems)
+        if example is not None:
+            part.add(example, number, position)
+    return part
+
+
+def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
+    try:
+        with open_plain(file) as stream:
+            offset, line, rest = 0, 1, b""
+            while block := stream.read(BLOCK_BYTES):
+                end = block.rfind(b"\n") + 1
+                if not end:
+                    rest += block
+                    continue
+                whole, rest = rest + block[:end], block[end:]
+                yield scan_block(whole, offset, line, number, file.shown, reader)
+                offset, line = offset + len(whole), line + whole.count(b"\n")
+            if rest:
+                yield scan_block(rest, offset, line, number, file.shown, reader)
+    except DamagedFile as error:
+        yield Part(problems=[Problem(file.shown, 0, str(error))])
+
+
+def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:
+    """Each record's example, in one pass; None where the file no longer has it."""
+    wrong: list[Problem] = []
+    if item.file.kind == "jsonl":
+        try:
+            with open_plain(item.file) as stream:
+                for record in records:
+                    stream.seek(record.position)
+                    row = parse_line(stream.readline().rstrip(b"\n"), item.file.shown, record.line, wrong)
+                    yield record, item.reader.read(row, item.file.shown, record.line, wrong) if row else None
+        except DamagedFile:
+            return
+        return
+    wanted: Mapping[int, Record] = {record.position: record for record in records}
+    for position, line, row in read_rows(item.file, wrong):
+        if position in wanted:
+            yield wanted[position], item.reader.read(row, item.file.shown, line, wrong)

@@ -1,0 +1,210 @@
+"""Reads a large file of JSON lines with one process a core.
+
+Own processes on pipes and not `multiprocessing`: that imports the main module again, which in a Pulumi program would
+declare every resource twice, or forks, which breaks the threads of gRPC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from gitune.dataset.formats import Reader
+from gitune.dataset.scan import Part, scan_block
+from gitune.errors import Problem, UserError
+
+BLOCK_BYTES = 8 << 20
+MIN_BYTES = 48 << 20
+"""A smaller file is read sooner than processes are started."""
+_MAX_WORKERS = 8  # more only wait for the merge
+
+
+class _Job(msgspec.Struct, array_like=True):
+    path: str
+    shown: str
+    offset: int
+    size: int
+    line: int
+    file: int
+    reader: Reader
+
+
+class _Done(msgspec.Struct, array_like=True):
+    count: int
+    buckets: list[bytes]
+    strata: dict[str, str]  # hex → name
+    problems: list[Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole lines: where they begin, how many bytes, and the number of the first."""
+
+    offset: int
+    size: int
+    line: int
+
+
+def cores() -> int:
+    """How many processes may run at once here."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def spans(path: Path) -> Iterator[Span]:
+    """The file in blocks of about BLOCK_BYTES that end with a line."""
+    offset, line = 0, 1
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            size, lines = block.rfind(b"\n") + 1, 0
+            if size:
+                lines = block.count(b"\n", 0, size)
+            else:  # one line of many megabytes, or the last one
+                size, lines = len(block), 1
+                while more := file.read(BLOCK_BYTES):
+                    end = more.find(b"\n") + 1
+                    size += end or len(more)
+                    if end:
+                        break
+            yield Span(offset, size, line)
+            offset, line = offset + size, line + lines
+            file.seek(offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to scan. `number` is what its records carry."""
+
+    path: Path
+    shown: str
+    number: int
+    reader: Reader
+
+
+def scan_in_processes(tasks: Sequence[Task]) -> Iterator[tuple[int, Part]]:
+    """The parts of all files with their numbers, in the order of files and lines."""
+    jobs: queue.Queue[tuple[int, _Job] | None] = queue.Queue(maxsize=2 * _MAX_WORKERS)
+    done: dict[int, Part | BaseException] = {}
+    ready = threading.Condition()
+    sent: list[int] = []
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_worker()) for _ in range(min(cores(), _MAX_WORKERS))]
+        for worker in workers:
+            threading.Thread(target=_drive, args=(worker, jobs, done, ready), daemon=True).start()
+        taken = 0
+        for task, span in ((one, span) for one in tasks for span in spans(one.path)):
+            jobs.put((len(sent), _job(task, span)))
+            sent.append(task.number)
+            while taken in done:
+                yield sent[taken], _taken(done.pop(taken))
+                taken += 1
+        for _ in workers:
+            jobs.put(None)
+        for place in range(taken, len(sent)):
+            with ready:
+                ready.wait_for(partial(done.__contains__, place))
+            yield sent[place], _taken(done.pop(place))
+
+
+def _job(task: Task, span: Span) -> _Job:
+    return _Job(str(task.path), task.shown, span.offset, span.size, span.line, task.number, task.reader)
+
+
+def _taken(part: Part | BaseException) -> Part:
+    if isinstance(part, BaseException):
+        raise part
+    return part
+
+
+@contextlib.contextmanager
+def _worker() -> Iterator[subprocess.Popen[bytes]]:
+    package = str(Path(__file__).parents[2])
+    path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", "from gitune.dataset.workers import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    try:
+        yield process
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+        process.kill()
+        process.wait()
+
+
+def _drive(
+    worker: subprocess.Popen[bytes],
+    jobs: queue.Queue[tuple[int, _Job] | None],
+    done: dict[int, Part | BaseException],
+    ready: threading.Condition,
+) -> None:
+    """Feeds one process, in a thread. Never ends before the queue does, so that nobody waits for a place in it."""
+    dead = False
+    while (item := jobs.get()) is not None:
+        number, job = item
+        answer: Part | BaseException
+        try:
+            if dead or worker.stdin is None or worker.stdout is None:
+                raise BrokenPipeError
+            _send(worker.stdin, msgspec.msgpack.encode(job))
+            answer = _part(msgspec.msgpack.decode(_receive(worker.stdout), type=_Done))
+        except (OSError, EOFError, ValueError, msgspec.MsgspecError):
+            dead = True
+            answer = UserError(f"{job.shown}: the process that reads it was ended", hint="is there enough memory?")
+        with ready:
+            done[number] = answer
+            ready.notify_all()
+
+
+def _part(done: _Done) -> Part:
+    strata = {bytes.fromhex(short): name for short, name in done.strata.items()}
+    return Part([bytearray(bucket) for bucket in done.buckets], strata, done.problems, done.count)
+
+
+def _send(pipe: IO[bytes], message: bytes) -> None:
+    pipe.write(len(message).to_bytes(8, "big"))
+    pipe.write(message)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> bytes:
+    size = pipe.read(8)
+    message = pipe.read(int.from_bytes(size, "big")) if len(size) == 8 else b""
+    if len(size) < 8 or len(message) < int.from_bytes(size, "big"):
+        raise EOFError
+    return message
+
+
+def serve() -> None:
+    """A worker: jobs in, parts out, until standard input ends (also when its parent was killed)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
+    jobs, parts = sys.stdin.buffer, sys.stdout.buffer
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            job = msgspec.msgpack.decode(_receive(jobs), type=_Job)
+            with Path(job.path).open("rb", buffering=0) as file:
+                file.seek(job.offset)
+                block = file.read(job.size)
+            part = scan_block(block, job.offset, job.line, job.file, job.shown, job.reader)
+            strata = {short.hex(): name for short, name in part.strata.items()}
+            done = _Done(part.count, [bytes(bucket) for bucket in part.buckets], strata, part.problems)
+            _send(parts, msgspec.msgpack.encode(done))
