@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gitune.dataset.build import Dataset
+from gitune.dataset.rules import Cleaned
+from gitune.dataset.rules.report import write_report
 
 TRAIN_FILE = "train.jsonl"
 VALIDATION_FILE = "validation.jsonl"
@@ -33,6 +35,7 @@ def write_dataset(dataset: Dataset, root: Path) -> Path:
             (work / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         manifest = json.dumps(manifest_of(dataset), indent=2, ensure_ascii=False)
         (work / MANIFEST_FILE).write_text(manifest + "\n", encoding="utf-8")
+        write_report(Cleaned(dataset.assembled.examples, dataset.assembled.findings), work)
         shutil.rmtree(folder, ignore_errors=True)  # half deleted by hand: the manifest is missing
         work.replace(folder)
     except OSError:
@@ -44,13 +47,11 @@ def write_dataset(dataset: Dataset, root: Path) -> Path:
 
 def manifest_of(dataset: Dataset) -> dict[str, Any]:
     """What is in the folder and where it came from; the same on every machine."""
-    manifest: dict[str, Any] = {
+    return {
         "fingerprint": dataset.fingerprint,
         "train": len(dataset.train),
         "validation": len(dataset.validation),
+        "sources": [asdict(source) for source in dataset.assembled.sources],
+        "shares": [asdict(share) for share in dataset.assembled.choice.shares],
+        "shortfalls": list(dataset.assembled.choice.shortfalls),
     }
-    if dataset.assembled is not None:
-        manifest["sources"] = [asdict(source) for source in dataset.assembled.sources]
-        manifest["shares"] = [asdict(share) for share in dataset.assembled.choice.shares]
-        manifest["shortfalls"] = list(dataset.assembled.choice.shortfalls)
-    return manifest

@@ -53,7 +53,8 @@ class Dataset:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     fingerprint: str
-    assembled: Assembled | None = None
+    assembled: Assembled
+    """Where it came from, and what the rules found."""
 
 
 def build_dataset(spec: AgentSpec, root: Path) -> Dataset:

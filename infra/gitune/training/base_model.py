@@ -31,6 +31,12 @@ _UNPACK_SECONDS = 300.0  # patience with another process that unpacks
 _BOS, _EOS, _PAD, _UNKNOWN = "<|im_start|>", "<|im_end|>", "<|im_end|>", "<|endoftext|>"
 
 
+def unpacked_base_model(name: str) -> Path | None:
+    """The folder of a base model that is on this machine already; nothing is unpacked, no network asked."""
+    folder = _cached_folder() if name == DEFAULT_BASE_MODEL else Path(name)
+    return folder if folder.is_dir() else None
+
+
 def resolve_base_model(name: str) -> str:
     """What transformers can load for `name`: a folder for the embedded default, any other name as it is.
 
@@ -38,14 +44,18 @@ def resolve_base_model(name: str) -> str:
     """
     if name != DEFAULT_BASE_MODEL:
         return name
-    models = platformdirs.user_cache_path("gitune", appauthor=False) / "models"
-    folder = models / f"{DEFAULT_BASE_MODEL}-{_GGUF_SHA256[:8]}-{_FORMAT}"
+    folder = _cached_folder()
     if folder.is_dir():
         return str(folder)
-    with locked(models / f"{folder.name}.lock", wait_seconds=_UNPACK_SECONDS):
+    with locked(folder.with_name(f"{folder.name}.lock"), wait_seconds=_UNPACK_SECONDS):
         if not folder.is_dir():
             _unpack(_find_gguf(), folder)
     return str(folder)
+
+
+def _cached_folder() -> Path:
+    models = platformdirs.user_cache_path("gitune", appauthor=False) / "models"
+    return models / f"{DEFAULT_BASE_MODEL}-{_GGUF_SHA256[:8]}-{_FORMAT}"
 
 
 def _find_gguf() -> Path:

@@ -1,0 +1,75 @@
+"""gitune dataset: build, show, stats, diff."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from gitune.dataset.compare import compare
+from gitune.hashing import canonical_json
+from tests.conftest import Repository, Result, agent_yaml, example, jsonl
+
+Gitune = Callable[..., Result]
+EXAMPLES = [example(f"which parcel number {i} is it", f"intent_{i % 3}") for i in range(30)]
+
+
+def line(user: str, assistant: str) -> str:
+    return canonical_json(example(user, assistant))
+
+
+def test_build_writes_what_the_rules_found_and_the_card(repository: Repository, gitune: Gitune) -> None:
+    dirty = [*EXAMPLES, EXAMPLES[0]]
+    rules = {"exact-duplicate": "drop"}
+    source = [{"path": "data/train.jsonl", "licence": "CC0-1.0"}]
+    repository.add_agent("qa", agent_yaml(dataset={"sources": source, "rules": rules}), examples=dirty)
+    result = gitune("dataset", "build", "qa")
+    assert result.code == 0, result.err
+    folder = repository.root / result.out.strip()
+    (finding,) = [
+        row for row in map(json.loads, (folder / "findings.jsonl").read_text().splitlines()) if row["dropped"]
+    ]
+    assert (finding["rule"], finding["file"], finding["line"]) == ("exact-duplicate", "agents/qa/data/train.jsonl", 31)
+    card = (folder / "data-card.md").read_text()
+    assert "| agents/qa/data/train.jsonl | CC0-1.0 |" in card
+    assert card == gitune("dataset", "show", "qa").out
+
+
+def test_stats_count_what_is_there(repository: Repository, gitune: Gitune) -> None:
+    repository.add_agent("qa", examples=EXAMPLES)
+    stats = json.loads(gitune("dataset", "stats", "qa").out)
+    assert stats["examples"] == 30
+    assert stats["categories"] == {"intent_0": 10, "intent_1": 10, "intent_2": 10}
+    assert stats["tokens"] >= 30 * 8
+
+
+def test_diff_tells_added_removed_and_changed(repository: Repository, gitune: Gitune) -> None:
+    repository.add_agent("qa", examples=EXAMPLES)
+    first = json.loads(gitune("dataset", "build", "qa", "--json").out)["fingerprint"]
+    after = [example("which parcel number 1 is it", "intent_9"), *EXAMPLES[2:], example("quite new", "intent_0")]
+    repository.write("agents/qa/data/train.jsonl", jsonl(after))
+    found = json.loads(gitune("dataset", "diff", "qa", first[:10], "--json").out)
+    assert [json.loads(text)["messages"][1]["content"] for text in found["added"]] == ["quite new"]
+    assert [json.loads(text)["messages"][1]["content"] for text in found["removed"]] == ["which parcel number 0 is it"]
+    assert len(found["changed"]) == 1
+    assert found["answers"] == {"intent_1": [10, 9], "intent_9": [0, 1]}
+    assert gitune("dataset", "diff", "qa", first).out.startswith("1 added, 1 removed, 1 changed\n")
+
+
+def test_an_unknown_fingerprint_is_an_error(repository: Repository, gitune: Gitune) -> None:
+    repository.add_agent("qa", examples=EXAMPLES)
+    result = gitune("dataset", "diff", "qa", "abc")
+    assert (result.code, "error: no dataset 'abc' here\nhint: run: gitune dataset build" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("word", ["biuld", ""])
+def test_an_unknown_subcommand_is_an_error(word: str, repository: Repository, gitune: Gitune) -> None:
+    assert gitune("dataset", word).code == 1
+
+
+def test_a_changed_answer_is_not_added_and_removed() -> None:
+    found = compare([line("a", "x"), line("b", "x")], [line("a", "y"), line("b", "x")])
+    assert (found.added, found.removed) == ((), ())
+    assert found.changed == ((line("a", "x"), line("a", "y")),)
+    assert compare([line("a", "x")], [line("a", "x")]).answers == {}
