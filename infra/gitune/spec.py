@@ -100,6 +100,9 @@ class DatasetSpec(_Value):
         dict[str, Annotated[float, Field(gt=0, le=1)]] | None,
         Field(min_length=1, description="Shares of agents' own sources, this one's included; they sum to 1."),
     ] = None
+    language: Annotated[
+        str | None, Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code that every example is written in.")
+    ] = None
     rules: Annotated[
         dict[RuleId, Severity],
         Field(description="What a rule's finding does: error stops, drop leaves the example out, warn lists it, off."),

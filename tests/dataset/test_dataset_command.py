@@ -57,6 +57,18 @@ def test_diff_tells_added_removed_and_changed(repository: Repository, gitune: Gi
     assert gitune("dataset", "diff", "qa", first).out.startswith("1 added, 1 removed, 1 changed\n")
 
 
+def test_a_declared_language_is_checked(repository: Repository, gitune: Gitune) -> None:
+    german = example("Guten Tag, ich warte seit zwei Wochen auf mein Paket und niemand antwortet mir", "intent_0")
+    source = [{"path": "data/train.jsonl"}]
+    repository.add_agent(
+        "qa",
+        agent_yaml(dataset={"sources": source, "language": "en", "rules": {"language": "error"}}),
+        examples=[*EXAMPLES, german],
+    )
+    result = gitune("validate")
+    assert (result.code, "agents/qa/data/train.jsonl:31: " in result.err) == (1, True), result.err
+
+
 def test_an_unknown_fingerprint_is_an_error(repository: Repository, gitune: Gitune) -> None:
     repository.add_agent("qa", examples=EXAMPLES)
     result = gitune("dataset", "diff", "qa", "abc")

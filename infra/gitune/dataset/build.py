@@ -168,7 +168,7 @@ def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
 def _settings(spec: AgentSpec, root: Path) -> Settings:
     from gitune.benchmark.cases import shown_cases
 
-    return Settings(severities=spec.dataset.rules, cases_file=shown_cases(spec, root))
+    return Settings(severities=spec.dataset.rules, language=spec.dataset.language, cases_file=shown_cases(spec, root))
 
 
 def _facts(index: Index) -> tuple[SourceFacts, ...]:
