@@ -132,7 +132,10 @@ def _with(index: int, **changes: Any) -> list[dict[str, Any]]:
         ({"messages": _with(2, tool_call_id=None)}, "messages[2].tool_call_id must name"),
         ({"messages": _with(1, tool_calls=[])}, "messages[1].tool_calls must be a list"),
         ({"messages": _with(1, tool_calls=[{"id": "c1"}])}, "messages[1].tool_calls: each call needs"),
-        ({"messages": _with(1, tool_calls=[{**CALL, "function": {"name": "f", "arguments": "{"}}])}, "messages[1].tool"),
+        (
+            {"messages": _with(1, tool_calls=[{**CALL, "function": {"name": "f", "arguments": "{"}}])},
+            "messages[1].tool",
+        ),
         ({"messages": _with(1, tool_calls=[{**CALL, "function": {"name": "f", "arguments": []}}])}, "messages[1].tool"),
         ({"messages": _with(0, tool_calls=[CALL])}, "messages[0].tool_calls must be"),
         ({"messages": _with(1)[:2] + _with(3)[3:]}, "each tool call needs a tool's answer"),
@@ -154,7 +157,9 @@ def test_wrong_calls_and_weights_are_one_problem(row: dict[str, Any], message: s
 
 # --- the fast way and the slow way agree -----------------------------------------------------------------------------
 
-TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(["", " ", "\u00a0", "\x7f", "a\x00b"])
+TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
+    ["", " ", "\u00a0", "\x7f", "a\x00b"]
+)
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": TEXT | st.none() | st.integers(0, 3)},
     optional={"weight": st.sampled_from([None, 0, 1, 2]), "name": TEXT, "tool_calls": st.none() | st.just([CALL])},
@@ -177,7 +182,9 @@ ROW = st.fixed_dictionaries(
 
 @given(st.lists(ROW, max_size=6), st.sampled_from(["", "assistant", "kind"]), st.booleans(), st.booleans())
 def test_the_fast_way_and_the_slow_way_agree(rows: list[Any], stratify_by: str, ascii_: bool, spaces: bool) -> None:
-    lines = [json.dumps(row, ensure_ascii=ascii_, indent=None, separators=None if spaces else (",", ":")) for row in rows]
+    lines = [
+        json.dumps(row, ensure_ascii=ascii_, indent=None, separators=None if spaces else (",", ":")) for row in rows
+    ]
     block = "\n".join(lines).encode(errors="surrogatepass")
     reader = Reader(stratify_by=stratify_by, source="a")
     slow = Part()

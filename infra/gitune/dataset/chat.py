@@ -114,7 +114,7 @@ def parse_line(raw: bytes, file: str, line: int, problems: list[Problem]) -> dic
         return None
     try:
         text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
     except UnicodeDecodeError:
         problems.append(Problem(file, line, "not UTF-8 text", "save the file as UTF-8"))
         return None
@@ -136,6 +136,9 @@ def json_detail(error: ValueError | RecursionError) -> str:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def parse_messages(

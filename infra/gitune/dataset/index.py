@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import overload
 
-from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems, parse_line
+from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems
 from gitune.dataset.formats import Reader, WrongRow, detect
 from gitune.dataset.sampling import RING_BYTES
-from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, scan_block
+from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, read_again, scan_block
 from gitune.dataset.sources import DamagedFile, SourceFile, open_plain, read_rows
 from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, Task, scan_in_processes
 from gitune.errors import Problem, UserError
@@ -100,7 +100,7 @@ class Index:
         for number, chosen in sorted(wanted.items()):
             item = self.inputs[number]
             for record, example in _fetch(item, sorted(chosen, key=lambda r: r.position)):
-                if example is None or place_of(example.canonical()) != record.place:
+                if example is None:
                     raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
                 found[record.place] = example
         return found
@@ -285,18 +285,23 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
 
 def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:
     """Each record's example, in one pass; None where the file no longer has it."""
-    wrong: list[Problem] = []
-    if item.file.kind == "jsonl":
-        try:
-            with open_plain(item.file) as stream:
+    file, reader = item.file, item.reader
+    found = 0
+    try:
+        if file.kind == "jsonl":
+            with open_plain(file) as stream:
                 for record in records:
                     stream.seek(record.position)
-                    row = parse_line(stream.readline().rstrip(b"\n"), item.file.shown, record.line, wrong)
-                    yield record, item.reader.read(row, item.file.shown, record.line, wrong) if row else None
-        except DamagedFile:
+                    raw = stream.readline().removesuffix(b"\n")
+                    yield record, read_again(raw, record.place, record.line, file.shown, reader)
             return
-        return
-    wanted: Mapping[int, Record] = {record.position: record for record in records}
-    for position, line, row in read_rows(item.file, wrong):
-        if position in wanted:
-            yield wanted[position], item.reader.read(row, item.file.shown, line, wrong)
+        wrong: list[Problem] = []
+        for position, line, row in read_rows(file, wrong):
+            if found < len(records) and records[found].position == position:
+                example = reader.read(row, file.shown, line, wrong)
+                same = example is not None and place_of(example.canonical()) == records[found].place
+                yield records[found], example if same else None
+                found += 1
+    except DamagedFile:
+        pass
+    yield from ((record, None) for record in records[found : found + 1])

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, Example, is_clean, parse_line
+from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, Example, Message, is_clean, parse_line
 from gitune.dataset.formats import ANSWER, Reader
 from gitune.errors import Problem
 
@@ -103,6 +103,30 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
 
 
 _NOT_FAST = (msgspec.DecodeError, KeyError, IndexError, UnicodeEncodeError)
+
+
+def read_again(raw: bytes, place: bytes, line: int, shown: str, reader: Reader) -> Example | None:
+    """The example of a line that was scanned before; None if it is no longer the one at `place`.
+
+    Its hash says that it is what was checked then, so it is not checked again.
+    """
+    if _is_plain(raw, reader):
+        try:
+            row = _decoder(reader.stratify_by)(raw)
+            text = msgspec.json.encode(row.messages)
+        except _NOT_FAST:
+            pass
+        else:
+            if sha256(b'{"messages":' + text + b"}\n").digest()[:16] != place:
+                return None
+            messages = tuple([Message(message.role, message.content) for message in row.messages])
+            stratum = messages[-1].content if reader.stratify_by == ANSWER else row.stratum
+            if isinstance(stratum, str):
+                return Example(messages, shown, line, stratum=stratum, source=reader.source)
+    problems: list[Problem] = []
+    value = parse_line(raw, shown, line, problems)
+    example = reader.read(value, shown, line, problems) if value is not None else None
+    return example if example is not None and place_of(example.canonical()) == place else None
 
 
 def _scan_slowly(raw: bytes, start: int, line: int, file: int, shown: str, reader: Reader, part: Part) -> None:
