@@ -236,20 +236,22 @@ def test_a_missing_stratum_has_its_place(repository: Repository) -> None:
 
 def _index(path: Path) -> tuple[Any, ...]:
     found = build_index([Input(SourceFile.of(path, "f.jsonl"), Reader("messages", source="qa"))])
-    rings = {agent: {k: bytes(r.records) for k, r in strata.items()} for agent, strata in found.rings.items()}
-    return rings, found.problems, found.counts
+    records = [ring.record(i) for ring in found.rings["qa"].values() for i in range(len(ring))]
+    places = [(record.place, record.position, found.where(record)) for record in records]
+    lines = sorted(example.line for example in found.fetch(records).values())
+    return places, lines, found.counts, found.problems
 
 
 @pytest.mark.parametrize("bad", ["", "nonsense\n", "x" * 30_000 + "\n"])
 def test_processes_find_what_one_finds(bad: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [json.dumps(example(f"m{i}", "a")) + "\n" for i in range(500)]
     path = tmp_path / "f.jsonl"
-    path.write_text("".join(lines[:300]) + bad + "\n\n" + "".join(lines[300:]).rstrip("\n"))
+    path.write_text("\ufeff" + "".join(lines[:300]) + bad + "\n\n" + "".join(lines[300:]).rstrip("\n"))
     alone = _index(path)
     monkeypatch.setattr(index_module, "MIN_BYTES", 1)
     monkeypatch.setattr(workers, "BLOCK_BYTES", 10_000)
     assert _index(path) == alone
-    assert len(alone[1]) == bool(bad)
+    assert len(alone[-1]) == bool(bad)
 
 
 def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
         found.fetch(records)
 
 
-# --- remote files: fsspec's own memory file system stands for all ------------------------------------------------------
+# --- remote files: the memory file system of fsspec stands for all ---------------------------------------------------
 
 
 def _remote(repository: Repository, **source: Any) -> Any:
@@ -284,7 +286,7 @@ def test_a_remote_source_is_recorded_by_its_content(repository: Repository) -> N
     memory.pipe("/bucket/train.jsonl", content + jsonl([example(f"n{i}", "a") for i in range(5)]).encode())
     assert len(_remote(repository).examples) == 10
     assert len(_remote(repository, sha256=digest).examples) == 5  # here by content: not asked for again
-    with pytest.raises(UserError, match="its content has SHA-256 .*, but sha256 says 0000"):
+    with pytest.raises(UserError, match=r"its content has SHA-256 .*, but sha256 says 0000"):
         _remote(repository, sha256="0" * 64)
     memory.rm("/bucket/train.jsonl")
     with pytest.raises(UserError, match=r"memory://bucket/train\.jsonl: cannot be read"):

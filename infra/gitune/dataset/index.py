@@ -6,6 +6,7 @@ Examples themselves are read again when they were chosen, which is cheap: a samp
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,10 +89,12 @@ class Index:
     repeats: list[tuple[Record, Record]] = field(default_factory=list)
     """Examples that stand again in the sources of the same agent, and the one that is kept."""
     problems: list[Problem] = field(default_factory=list)
+    shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Input → (position, what to add to the lines of records from there on)."""
     counts: Counter[int] = field(default_factory=Counter)
     """Examples by input, repeats included."""
 
-    def fetch(self, records: Iterable[Record], *, stratify_by: str = "") -> dict[bytes, Example]:
+    def fetch(self, records: Iterable[Record]) -> dict[bytes, Example]:
         """The examples, read again, by place. Raises UserError when a file is no longer what it was."""
         wanted: dict[int, list[Record]] = {}
         for record in records:
@@ -99,7 +102,8 @@ class Index:
         found: dict[bytes, Example] = {}
         for number, chosen in sorted(wanted.items()):
             item = self.inputs[number]
-            for record, example in _fetch(item, sorted(chosen, key=lambda r: r.position)):
+            placed = [replace(record, line=self.where(record)[1]) for record in chosen]
+            for record, example in _fetch(item, sorted(placed, key=lambda r: r.position)):
                 if example is None:
                     raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
                 found[record.place] = example
@@ -107,7 +111,9 @@ class Index:
 
     def where(self, record: Record) -> tuple[str, int]:
         """File, as it is shown, and line."""
-        return self.inputs[record.file].file.shown, record.line
+        shifts = self.shifts.get(record.file, [(0, 0)])
+        _, shift = shifts[bisect_right(shifts, record.position, key=itemgetter(0)) - 1]
+        return self.inputs[record.file].file.shown, record.line + shift
 
 
 def build_index(inputs: Sequence[Input]) -> Index:
@@ -218,9 +224,20 @@ def _scan(index: Index) -> Iterator[tuple[int, Part]]:
             yield task.number, _whole(_parts(file, task.number, task.reader))
         return
     for number, parts in groupby(scan_in_processes(tasks), key=itemgetter(0)):
-        yield number, _whole(part for _, part in parts)
+        yield number, _whole(_placed(index, number, (part for _, part in parts)))
     empty = {task.number for task in tasks if not task.path.stat().st_size}
     yield from ((number, Part()) for number in sorted(empty))
+
+
+def _placed(index: Index, number: int, parts: Iterable[Part]) -> Iterator[Part]:
+    """Notes on which line each part of a file begins; problems get their lines at once, records when they are shown."""
+    before = 0
+    for part in parts:
+        shift = before - bool(part.offset)
+        index.shifts.setdefault(number, []).append((part.offset, shift))
+        part.problems = [replace(problem, line=problem.line + shift) for problem in part.problems]
+        before += part.lines
+        yield part
 
 
 def _whole(parts: Iterable[Part]) -> Part:

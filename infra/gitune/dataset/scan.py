@@ -32,6 +32,10 @@ class Part:
     strata: dict[bytes, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
+    lines: int = 0
+    """Line feeds of the part."""
+    offset: int = 0
+    """Of the part's first byte."""
 
     def add(self, example: Example, file: int, position: int) -> None:
         """The slow way's record."""
@@ -64,7 +68,7 @@ class _Message(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
 
 def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, reader: Reader) -> Part:
     """The part of whole lines that begins `offset` bytes into the file, on line `line`; at most MAX_PROBLEMS of it."""
-    part = Part()
+    part = Part(offset=offset)
     fast = _decoder(reader.stratify_by) if _is_plain(block, reader) else None
     encode = msgspec.json.Encoder().encode
     pack, buckets, strata = RECORD.pack, part.buckets, _Strata(part.strata)
@@ -99,6 +103,7 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
             _scan_slowly(raw, start, number, file, shown, reader, part)
             if len(part.problems) > MAX_PROBLEMS:
                 break
+    part.lines = number - line
     return part
 
 
