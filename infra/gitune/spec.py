@@ -283,8 +283,11 @@ def _validate(
         return model.model_validate(data), []
     except ValidationError as error:
         problems = []
-        for item in error.errors(include_url=False, include_input=True):
+        items = error.errors(include_url=False, include_input=True)
+        for item in items:
             loc = tuple(item["loc"])
+            if item["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in items):
+                continue  # pydantic does not count an item that is wrong
             message, hint = _explain(model, loc, item)
             problems.append(source.problem(place(loc), message, hint))
         return None, problems

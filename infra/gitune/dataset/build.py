@@ -11,7 +11,6 @@ from gitune.dataset.index import Index, Record, build_index
 from gitune.dataset.mix import Choice, Wish, choose
 from gitune.dataset.resolve import inputs_of
 from gitune.dataset.rules import DEFAULTS, Cleaned, Finding, Settings, apply
-from gitune.dataset.scan import place_of
 from gitune.dataset.split import split_examples
 from gitune.errors import InvalidInput, Problem
 from gitune.hashing import sha256
@@ -133,8 +132,8 @@ def _choose_clean(index: Index, wish: Wish, spec: AgentSpec, root: Path, setting
             findings = (*dropped, *cleaned.findings)
             return choice, Cleaned(cleaned.kept, tuple(dict.fromkeys(findings)))
         dropped += gone
-        kept = {place_of(example.canonical()) for example in cleaned.kept}
-        without.update({place: record for place, record in places.items() if place not in kept})
+        kept = {id(example) for example in cleaned.kept}
+        without.update({place: record for place, record in places.items() if id(at_hand[place]) not in kept})
 
 
 def _in_order(examples: Iterable[Example]) -> list[Example]:

@@ -6,17 +6,18 @@ Examples themselves are read again when they were chosen, which is cheap: a samp
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import overload
 
-from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems, parse_line
+from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems
 from gitune.dataset.formats import Reader, WrongRow, detect
 from gitune.dataset.sampling import RING_BYTES
-from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, scan_block
+from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, read_again, scan_block
 from gitune.dataset.sources import DamagedFile, SourceFile, open_plain, read_rows
 from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, Task, scan_in_processes
 from gitune.errors import Problem, UserError
@@ -88,10 +89,12 @@ class Index:
     repeats: list[tuple[Record, Record]] = field(default_factory=list)
     """Examples that stand again in the sources of the same agent, and the one that is kept."""
     problems: list[Problem] = field(default_factory=list)
+    shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Input → (position, what to add to the lines of records from there on)."""
     counts: Counter[int] = field(default_factory=Counter)
     """Examples by input, repeats included."""
 
-    def fetch(self, records: Iterable[Record], *, stratify_by: str = "") -> dict[bytes, Example]:
+    def fetch(self, records: Iterable[Record]) -> dict[bytes, Example]:
         """The examples, read again, by place. Raises UserError when a file is no longer what it was."""
         wanted: dict[int, list[Record]] = {}
         for record in records:
@@ -99,15 +102,18 @@ class Index:
         found: dict[bytes, Example] = {}
         for number, chosen in sorted(wanted.items()):
             item = self.inputs[number]
-            for record, example in _fetch(item, sorted(chosen, key=lambda r: r.position)):
-                if example is None or place_of(example.canonical()) != record.place:
+            placed = [replace(record, line=self.where(record)[1]) for record in chosen]
+            for record, example in _fetch(item, sorted(placed, key=lambda r: r.position)):
+                if example is None:
                     raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
                 found[record.place] = example
         return found
 
     def where(self, record: Record) -> tuple[str, int]:
         """File, as it is shown, and line."""
-        return self.inputs[record.file].file.shown, record.line
+        shifts = self.shifts.get(record.file, [(0, 0)])
+        _, shift = shifts[bisect_right(shifts, record.position, key=itemgetter(0)) - 1]
+        return self.inputs[record.file].file.shown, record.line + shift
 
 
 def build_index(inputs: Sequence[Input]) -> Index:
@@ -218,9 +224,20 @@ def _scan(index: Index) -> Iterator[tuple[int, Part]]:
             yield task.number, _whole(_parts(file, task.number, task.reader))
         return
     for number, parts in groupby(scan_in_processes(tasks), key=itemgetter(0)):
-        yield number, _whole(part for _, part in parts)
+        yield number, _whole(_placed(index, number, (part for _, part in parts)))
     empty = {task.number for task in tasks if not task.path.stat().st_size}
     yield from ((number, Part()) for number in sorted(empty))
+
+
+def _placed(index: Index, number: int, parts: Iterable[Part]) -> Iterator[Part]:
+    """Notes on which line each part of a file begins; problems get their lines at once, records when they are shown."""
+    before = 0
+    for part in parts:
+        shift = before - bool(part.offset)
+        index.shifts.setdefault(number, []).append((part.offset, shift))
+        part.problems = [replace(problem, line=problem.line + shift) for problem in part.problems]
+        before += part.lines
+        yield part
 
 
 def _whole(parts: Iterable[Part]) -> Part:
@@ -285,18 +302,23 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
 
 def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:
     """Each record's example, in one pass; None where the file no longer has it."""
-    wrong: list[Problem] = []
-    if item.file.kind == "jsonl":
-        try:
-            with open_plain(item.file) as stream:
+    file, reader = item.file, item.reader
+    found = 0
+    try:
+        if file.kind == "jsonl":
+            with open_plain(file) as stream:
                 for record in records:
                     stream.seek(record.position)
-                    row = parse_line(stream.readline().rstrip(b"\n"), item.file.shown, record.line, wrong)
-                    yield record, item.reader.read(row, item.file.shown, record.line, wrong) if row else None
-        except DamagedFile:
+                    raw = stream.readline().removesuffix(b"\n")
+                    yield record, read_again(raw, record.place, record.line, file.shown, reader)
             return
-        return
-    wanted: Mapping[int, Record] = {record.position: record for record in records}
-    for position, line, row in read_rows(item.file, wrong):
-        if position in wanted:
-            yield wanted[position], item.reader.read(row, item.file.shown, line, wrong)
+        wrong: list[Problem] = []
+        for position, line, row in read_rows(file, wrong):
+            if found < len(records) and records[found].position == position:
+                example = reader.read(row, file.shown, line, wrong)
+                same = example is not None and place_of(example.canonical()) == records[found].place
+                yield records[found], example if same else None
+                found += 1
+    except DamagedFile:
+        pass
+    yield from ((record, None) for record in records[found : found + 1])

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, Example, is_clean, parse_line
+from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, Example, Message, is_clean, parse_line
 from gitune.dataset.formats import ANSWER, Reader
 from gitune.errors import Problem
 
@@ -32,6 +32,10 @@ class Part:
     strata: dict[bytes, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     count: int = 0
+    lines: int = 0
+    """Line feeds of the part."""
+    offset: int = 0
+    """Of the part's first byte."""
 
     def add(self, example: Example, file: int, position: int) -> None:
         """The slow way's record."""
@@ -55,7 +59,7 @@ def stratum_of(name: str) -> bytes:
 class _Message(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """A plain message: anything but null in the other keys sends the line the slow way. Fields in canonical order."""
 
-    content: str
+    content: Annotated[str, msgspec.Meta(min_length=1)]
     role: Literal["system", "user", "assistant"]
     tool_call_id: None = None
     tool_calls: None = None
@@ -64,7 +68,7 @@ class _Message(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
 
 def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, reader: Reader) -> Part:
     """The part of whole lines that begins `offset` bytes into the file, on line `line`; at most MAX_PROBLEMS of it."""
-    part = Part()
+    part = Part(offset=offset)
     fast = _decoder(reader.stratify_by) if _is_plain(block, reader) else None
     encode = msgspec.json.Encoder().encode
     pack, buckets, strata = RECORD.pack, part.buckets, _Strata(part.strata)
@@ -78,26 +82,56 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
                 messages = row.messages
                 text = encode(messages)
                 stratum = strata[messages[-1].content if answers else row.stratum]
-                good = _ORDERS[tuple([message.role for message in messages])]
+                if len(messages) == 3:  # by far the most, and a call takes longer than the question
+                    one, two, three = messages
+                    good = (
+                        one.role == "system"
+                        and two.role == "user"
+                        and three.role == "assistant"
+                        and not (one.content.isspace() or two.content.isspace() or three.content.isspace())
+                    )
+                else:
+                    good = _is_good(messages)
             except _NOT_FAST:
                 good = False
-            else:
-                for message in messages:
-                    if not message.content or message.content.isspace():
-                        good = False
-                if good and b"\\u0000" not in text:
-                    digest = sha256(b'{"messages":%b}\n' % text).digest()
-                    buckets[digest[0] >> 2] += pack(digest[:16], stratum, file, start, number)
-                    part.count += 1
-                    continue
+            if good:
+                digest = sha256(b'{"messages":' + text + b"}\n").digest()
+                buckets[digest[0] >> 2] += pack(digest[:16], stratum, file, start, number)
+                part.count += 1
+                continue
         if raw and not raw.isspace():
             _scan_slowly(raw, start, number, file, shown, reader, part)
             if len(part.problems) > MAX_PROBLEMS:
                 break
+    part.lines = number - line
     return part
 
 
-_NOT_FAST = (msgspec.DecodeError, KeyError, IndexError, UnicodeEncodeError, TypeError)
+_NOT_FAST = (msgspec.DecodeError, KeyError, IndexError, UnicodeEncodeError)
+
+
+def read_again(raw: bytes, place: bytes, line: int, shown: str, reader: Reader) -> Example | None:
+    """The example of a line that was scanned before; None if it is no longer the one at `place`.
+
+    Its hash says that it is what was checked then, so it is not checked again.
+    """
+    if _is_plain(raw, reader):
+        try:
+            row = _decoder(reader.stratify_by)(raw)
+            text = msgspec.json.encode(row.messages)
+        except _NOT_FAST:
+            pass
+        else:
+            if sha256(b'{"messages":' + text + b"}\n").digest()[:16] != place:
+                return None
+            messages = tuple([Message(message.role, message.content) for message in row.messages])
+            stratum = messages[-1].content if reader.stratify_by == ANSWER else row.stratum
+            if isinstance(stratum, str):
+                return Example(messages, shown, line, stratum=stratum, source=reader.source)
+    problems: list[Problem] = []
+    value = parse_line(raw, shown, line, problems)
+    example = reader.read(value, shown, line, problems) if value is not None else None
+    return example if example is not None and place_of(example.canonical()) == place else None
 
 
 def _scan_slowly(raw: bytes, start: int, line: int, file: int, shown: str, reader: Reader, part: Part) -> None:
@@ -108,7 +142,7 @@ def _scan_slowly(raw: bytes, start: int, line: int, file: int, shown: str, reade
 
 
 def _is_plain(block: bytes, reader: Reader) -> bool:
-    """msgspec does not look into what it skips, so the whole block must be UTF-8."""
+    """Whether the fast way may be tried. msgspec does not look into what it skips, so the whole block must be UTF-8."""
     if reader.format != "messages" or reader.columns or reader.stratify_by in ("messages", "weight", "tools"):
         return False
     if any(char in '\\"' or char < " " for char in reader.stratify_by):  # msgspec takes no such name
@@ -117,7 +151,7 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
         block.decode()
     except UnicodeDecodeError:
         return False
-    return True
+    return b"\\u0000" not in block
 
 
 @cache
@@ -128,7 +162,7 @@ def _decoder(stratify_by: str) -> Callable[[bytes], Any]:
         fields.append(("stratum", str, msgspec.UNSET))  # elsewhere, or not text: the slow way finds it
         rename, plain = {"stratum": stratify_by}, {}
     row = msgspec.defstruct("Row", [("messages", list[_Message]), *fields], rename=rename, namespace=plain, gc=False)
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode  # line by line: decode_lines is no faster
     return decode
 
 
@@ -147,15 +181,15 @@ class _Strata(dict[str, bytes]):
         return short
 
 
-class _Orders(dict[tuple[str, ...], bool]):
-    """Whether these roles may follow each other: user and assistant in turns, a system message before them."""
-
-    def __missing__(self, roles: tuple[str, ...]) -> bool:
-        turns = roles[1:] if roles[:1] == ("system",) else roles
-        good = bool(turns) and turns == ("user", "assistant") * (len(turns) // 2)
-        if len(self) < 1_000:
-            self[roles] = good
-        return good
-
-
-_ORDERS = _Orders()
+def _is_good(messages: list[_Message]) -> bool:
+    """Whether user and assistant speak in turns, after a system message or none, and each says something."""
+    count = len(messages)
+    first = count & 1  # an odd number of messages begins with the system's
+    if count < 2 or (first and messages[0].role != "system"):
+        return False
+    for place, message in enumerate(messages):
+        if place >= first and message.role != ("assistant" if (place - first) & 1 else "user"):
+            return False
+        if message.content.isspace():
+            return False
+    return True

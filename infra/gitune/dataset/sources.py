@@ -110,16 +110,18 @@ def read_rows(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
     before = len(problems)
     try:
         for row in _READERS[file.kind](file, problems):
-            if len(problems) - before >= MAX_PROBLEMS:
-                problems.append(more_problems(file.shown, row[1]))
-                return
+            if len(problems) - before > MAX_PROBLEMS:
+                break
             yield row
     except DamagedFile as error:
         problems.append(Problem(file.shown, 0, str(error)))
+    if len(problems) - before > MAX_PROBLEMS:
+        last = problems[before + MAX_PROBLEMS]
+        problems[before + MAX_PROBLEMS :] = [more_problems(last.file, last.line)]
 
 
 def _read_jsonl(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
-    position = 0
+    position, most = 0, len(problems) + MAX_PROBLEMS
     with open_plain(file) as stream:
         for line, raw in enumerate(stream, start=1):
             start, position = position, position + len(raw)
@@ -128,7 +130,7 @@ def _read_jsonl(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
             value = parse_line(raw, file.shown, line, problems)
             if value is not None:
                 yield start, line, value
-            elif len(problems) > MAX_PROBLEMS:
+            elif len(problems) > most:
                 return
 
 

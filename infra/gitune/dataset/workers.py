@@ -36,25 +36,17 @@ class _Job(msgspec.Struct, array_like=True):
     shown: str
     offset: int
     size: int
-    line: int
     file: int
     reader: Reader
 
 
 class _Done(msgspec.Struct, array_like=True):
+    offset: int
+    lines: int
     count: int
     buckets: list[bytes]
     strata: dict[str, str]  # hex → name
     problems: list[Problem]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Whole lines: where they begin, how many bytes, and the number of the first."""
-
-    offset: int
-    size: int
-    line: int
 
 
 def cores() -> int:
@@ -65,24 +57,15 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def spans(path: Path) -> Iterator[Span]:
-    """The file in blocks of about BLOCK_BYTES that end with a line."""
-    offset, line = 0, 1
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(BLOCK_BYTES):
-            size, lines = block.rfind(b"\n") + 1, 0
-            if size:
-                lines = block.count(b"\n", 0, size)
-            else:  # one line of many megabytes, or the last one
-                size, lines = len(block), 1
-                while more := file.read(BLOCK_BYTES):
-                    end = more.find(b"\n") + 1
-                    size += end or len(more)
-                    if end:
-                        break
-            yield Span(offset, size, line)
-            offset, line = offset + size, line + lines
-            file.seek(offset)
+def read_block(path: Path, offset: int, size: int) -> tuple[int, bytes]:
+    """The lines that begin in `size` bytes from `offset`, and where the first of them does."""
+    end = offset + size
+    with path.open("rb") as file:
+        if offset:
+            file.seek(offset - 1)
+            offset += len(file.readline()) - 1  # the rest of the line before, which is another block's
+        block = file.read(max(end - offset, 0))
+        return offset, block if block.endswith(b"\n") or not block else block + file.readline()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +89,9 @@ def scan_in_processes(tasks: Sequence[Task]) -> Iterator[tuple[int, Part]]:
         for worker in workers:
             threading.Thread(target=_drive, args=(worker, jobs, done, ready), daemon=True).start()
         taken = 0
-        for task, span in ((one, span) for one in tasks for span in spans(one.path)):
-            jobs.put((len(sent), _job(task, span)))
-            sent.append(task.number)
+        for job in (job for task in tasks for job in _jobs(task)):
+            jobs.put((len(sent), job))
+            sent.append(job.file)
             while taken in done:
                 yield sent[taken], _taken(done.pop(taken))
                 taken += 1
@@ -120,8 +103,9 @@ def scan_in_processes(tasks: Sequence[Task]) -> Iterator[tuple[int, Part]]:
             yield sent[place], _taken(done.pop(place))
 
 
-def _job(task: Task, span: Span) -> _Job:
-    return _Job(str(task.path), task.shown, span.offset, span.size, span.line, task.number, task.reader)
+def _jobs(task: Task) -> Iterator[_Job]:
+    for offset in range(0, task.path.stat().st_size, BLOCK_BYTES):
+        yield _Job(str(task.path), task.shown, offset, BLOCK_BYTES, task.number, task.reader)
 
 
 def _taken(part: Part | BaseException) -> Part:
@@ -177,7 +161,8 @@ def _drive(
 
 def _part(done: _Done) -> Part:
     strata = {bytes.fromhex(short): name for short, name in done.strata.items()}
-    return Part([bytearray(bucket) for bucket in done.buckets], strata, done.problems, done.count)
+    buckets = [bytearray(bucket) for bucket in done.buckets]
+    return Part(buckets, strata, done.problems, done.count, done.lines, done.offset)
 
 
 def _send(pipe: IO[bytes], message: bytes) -> None:
@@ -201,10 +186,12 @@ def serve() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             job = msgspec.msgpack.decode(_receive(jobs), type=_Job)
-            with Path(job.path).open("rb", buffering=0) as file:
-                file.seek(job.offset)
-                block = file.read(job.size)
-            part = scan_block(block, job.offset, job.line, job.file, job.shown, job.reader)
+            offset, block = read_block(Path(job.path), job.offset, job.size)
+            # lines are counted from the block's first, because nobody knows yet how many stand before it; only the
+            # very first line of a file may begin with a byte order mark, so that of another block is not line 1
+            part = scan_block(block, offset, 2 if offset else 1, job.file, job.shown, job.reader)
             strata = {short.hex(): name for short, name in part.strata.items()}
-            done = _Done(part.count, [bytes(bucket) for bucket in part.buckets], strata, part.problems)
+            done = _Done(
+                offset, part.lines, part.count, [bytes(bucket) for bucket in part.buckets], strata, part.problems
+            )
             _send(parts, msgspec.msgpack.encode(done))
