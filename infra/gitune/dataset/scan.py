@@ -74,7 +74,7 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
     pack, buckets, strata = RECORD.pack, part.buckets, _Strata(part.strata)
     answers = reader.stratify_by == ANSWER
     position, number = offset, line - 1
-    text, stratum = b"", 0
+    text, stratum = b"", b""
     for raw in block.split(b"\n"):
         start, position, number = position, position + len(raw) + 1, number + 1
         if fast is not None and len(raw) <= MAX_LINE_BYTES:
