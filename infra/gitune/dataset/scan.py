@@ -94,7 +94,7 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
                 else:
                     good = _is_good(messages)
             except _NOT_FAST:
-                good = False
+                good, text, stratum = False, b"", b""
             if good:
                 digest = sha256(b'{"messages":' + text + b"}\n").digest()
                 buckets[digest[0] >> 2] += pack(digest[:16], stratum, file, start, number)
