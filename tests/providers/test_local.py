@@ -162,6 +162,18 @@ def test_a_job_that_is_killed_again_and_again_is_given_up(tmp_path: Path, datase
     assert read_json(folder / "kills.json") is None
 
 
+def test_a_resumed_job_took_the_time_of_all_its_processes(tmp_path: Path) -> None:
+    key = TrainingKey("a" * 64)
+    folder = _job(tmp_path, key, status="succeeded")
+    (folder / "model").mkdir()
+    times = [("started", 0), ("checkpoint", 10), ("resumed", 40), ("finished", 45)]
+    lines = [json.dumps({"event": name, "at": f"2026-11-22T10:00:{second:02}.000+00:00"}) for name, second in times]
+    (folder / "events.jsonl").write_text("\n".join([*lines[:2], '{"event": "prog', *lines[2:]]) + "\n")
+    job = LocalProvider(tmp_path).find_job(key)
+    assert job is not None
+    assert job.seconds == 15.0
+
+
 def test_what_is_not_there_is_not_found(provider: LocalProvider) -> None:
     assert provider.get_model("local:nothing") is None
     for call in (provider.cancel_job, provider.archive_model, provider.chat_target):

@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -215,7 +215,7 @@ def _read_job(folder: Path, key: TrainingKey) -> Job:
     facts: dict[str, Any] = {
         "progress": status.get("progress"),
         "eta_seconds": status.get("eta_seconds"),
-        "seconds": _seconds(status),
+        "seconds": _seconds(folder),
         "detail": status.get("stage") or "starting",
         "cost_usd": 0.0,
     }
@@ -239,8 +239,20 @@ def _error(status: Mapping[str, Any], folder: Path) -> ProviderError | None:
     return ProviderError(error["message"], hint=log)
 
 
-def _seconds(status: Mapping[str, Any]) -> float | None:
-    start, end = status.get("started_at"), status.get("finished_at") or status.get("updated_at")
-    if not start or not end:
-        return None
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def _seconds(folder: Path) -> float | None:
+    """Seconds that the job ran, over all processes that it took. None before the first event."""
+    total, first, last = 0.0, None, None
+    for event in _events(folder):
+        at = datetime.fromisoformat(event["at"])
+        if event["event"] in ("started", "resumed") and first is not None and last is not None:
+            total += (last - first).total_seconds()
+            first = None
+        first, last = first or at, at
+    return None if first is None or last is None else total + (last - first).total_seconds()
+
+
+def _events(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / "events.jsonl"
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):  # a line cut short by a kill -9
+            yield json.loads(line)
