@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from gitune.benchmark.cases import load_cases
 from gitune.dataset.chat import as_dicts
 from gitune.deploy import Route, read_routes
 from gitune.errors import UserError
+from gitune.hints import did_you_mean
 from gitune.project import Project
 from gitune.providers.base import LocalTarget
 from gitune.spec import AgentSpec, load_agents
@@ -35,9 +35,8 @@ def open_chat(project: Project, alias: str) -> Chat:
     """Follow the alias to its model and load it. Raises UserError for an alias that nobody deployed."""
     routes = read_routes(project.routes_file)
     if alias not in routes:
-        close = difflib.get_close_matches(alias, routes, n=1)
         known = f"deployed: {', '.join(routes)}" if routes else "nothing is deployed yet: run gitune up"
-        raise UserError(f"no alias '{alias}'", hint=f"did you mean '{close[0]}'?" if close else known)
+        raise UserError(f"no alias '{alias}'", hint=did_you_mean(alias, routes) or known)
     route = routes[alias]
     target = project.provider(route.provider).chat_target(route.model_id)
     if not isinstance(target, LocalTarget):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -14,6 +13,7 @@ import click
 
 from gitune import __version__
 from gitune.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USER, GituneError, InvalidInput
+from gitune.hints import did_you_mean
 
 COMMANDS: dict[str, str] = {
     "up": "Train, benchmark, gate and deploy what the agents declare.",
@@ -44,8 +44,7 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else "run: gitune --help"
+            hint = did_you_mean(args[0], COMMANDS) or "run: gitune --help"
             raise GituneError(f"no command '{args[0]}'", hint=hint)
         return super().resolve_command(ctx, args)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from gitune.dataset.chat import Example, is_clean, is_object, parse_messages
 from gitune.errors import Problem
 from gitune.hashing import canonical_json
+from gitune.hints import did_you_mean
 
 ANSWER = "assistant"
 """`stratify_by: assistant`: the last answer is the stratum."""
@@ -170,8 +171,7 @@ def _cell(row: Row, role: str, value: str) -> Any:
         return value.format()  # plain text; {{ is a brace
     missing = [name for name in names or [value] if name not in row]
     if missing:
-        close = difflib.get_close_matches(missing[0], [str(name) for name in row], n=1, cutoff=0.6)
-        hint = f"did you mean '{close[0]}'?" if close else f"columns: {_listed(row)}"
+        hint = did_you_mean(missing[0], (str(name) for name in row)) or f"columns: {_listed(row)}"
         raise WrongRow(f"no column '{missing[0]}' for {role}", hint)
     values = {name: _text(row[name]) for name in names}
     wrong = [name for name in names if not isinstance(values[name], str)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 from gitune.errors import UserError
+from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider
 from gitune.providers.local import LocalProvider
 from gitune.spec import StackSpec
@@ -25,7 +25,5 @@ PROVIDERS: dict[str, _Open] = {"local": _local}
 def open_provider(name: str, root: Path, stack: StackSpec) -> Provider:
     """The provider with this name, set up as the stack says. Raises UserError for a name nobody knows."""
     if name not in PROVIDERS:
-        close = difflib.get_close_matches(name, PROVIDERS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(PROVIDERS))}"
-        raise UserError(f"no provider '{name}'", hint=hint)
+        raise UserError(f"no provider '{name}'", hint=did_you_mean(name, PROVIDERS) or one_of(sorted(PROVIDERS)))
     return PROVIDERS[name](root, stack)

@@ -135,10 +135,6 @@ class LocalProvider:
             raise NotFound(f"no local model '{model_id}'", hint="run: gitune up")
         return LocalTarget(model.base_model, self._model_folder(model_id))
 
-    def log_file(self, job_id: str) -> Path:
-        """Where the job's process prints."""
-        return self._folder / job_id / "log.txt"
-
     def _job_folder(self, key: TrainingKey) -> Path:
         return self._folder / short(key)
 
