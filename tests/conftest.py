@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.register_assert_rewrite("gitune.testing.conformance")
 import yaml
 
 from gitune.commands import run

@@ -74,7 +74,7 @@ class ScriptedProvider:
     def archive_model(self, model_id: str) -> None: ...
 
     def chat_target(self, model_id: str) -> HttpTarget:
-        return HttpTarget("http://127.0.0.1", model_id, None)
+        return HttpTarget("openai", "http://127.0.0.1", model_id, "base", None)
 
 
 def request(provider: str) -> TrainingRequest:

@@ -11,7 +11,7 @@ from typing import Any
 from gitune.benchmark.cases import check_cases
 from gitune.dataset import check_dataset
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
-from gitune.providers import open_provider
+from gitune.providers import check_settings, open_provider
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
 from gitune.yaml_source import parse_yaml
@@ -40,7 +40,9 @@ class Project:
     def open(cls, stack: str, root: Path | None = None) -> Project:
         """Raises UserError or InvalidInput."""
         root = root or find_root()
-        return cls(root, load_stack(root, stack))
+        spec, source = load_stack(root, stack)
+        check_settings(spec, source)
+        return cls(root, spec)
 
     @property
     def state_folder(self) -> Path:

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
-from gitune.yaml_source import YamlSource, parse_yaml
+from gitune.yaml_source import Path_, YamlSource, parse_yaml
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
 Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
@@ -39,7 +39,7 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-_T = typing.TypeVar("_T", bound=_Value)
+_T = typing.TypeVar("_T", bound=BaseModel)
 
 
 class Columns(_Value):
@@ -166,12 +166,6 @@ class AgentSpec(_Value):
         return self.folder / "agent.yaml"
 
 
-class ProviderSettings(_Value):
-    """What a stack says about one provider."""
-
-    concurrency: Annotated[int, Field(ge=1, le=10_000, description="Jobs at once.")] = 1
-
-
 class StackSpec(_Value):
     """The `gitune:` config of one Pulumi.<stack>.yaml."""
 
@@ -180,9 +174,9 @@ class StackSpec(_Value):
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
-    providers: Annotated[dict[str, ProviderSettings], Field(description="Settings by provider.")] = Field(
-        default_factory=dict
-    )
+    providers: Annotated[
+        dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
+    ] = Field(default_factory=dict)
 
 
 def agent_schema() -> dict[str, Any]:
@@ -222,8 +216,8 @@ def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]
     return tuple(specs), tuple(problems)
 
 
-def load_stack(root: Path, name: str) -> StackSpec:
-    """The stack's `gitune:` config. Raises InvalidInput."""
+def load_stack(root: Path, name: str) -> tuple[StackSpec, YamlSource]:
+    """The stack's `gitune:` config, and the file for the lines of what is wrong below it. Raises InvalidInput."""
     path = root / f"Pulumi.{name}.yaml"
     if not path.is_file():
         known = sorted(p.name[7:-5] for p in root.glob("Pulumi.*.yaml"))
@@ -242,7 +236,14 @@ def load_stack(root: Path, name: str) -> StackSpec:
     )
     if value is None:
         raise InvalidInput(problems)
-    return value
+    return value, source
+
+
+def validate_block(model: type[BaseModel], block: Mapping[str, Any], source: YamlSource, place: Path_) -> None:
+    """Check a part of a file that has a class of its own. Raises InvalidInput with the lines below `place`."""
+    _, problems = _validate(model, block, source, lambda loc: (*place, *loc))
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Problem]]:

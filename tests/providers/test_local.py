@@ -14,6 +14,7 @@ from gitune.errors import NotFound, ProviderError, QuotaExceeded, Rejected
 from gitune.files import read_json, try_lock, write_atomic
 from gitune.providers.base import Job, LocalTarget, TrainingKey, TrainingRequest, short
 from gitune.providers.local import LocalProvider
+from gitune.providers.settings import ProviderSettings
 from tests.journey import tiny_base_model, wait_until
 
 EXAMPLE = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]}
@@ -33,11 +34,19 @@ def dataset(tmp_path: Path) -> Path:
     return folder
 
 
+def open_local(root: Path) -> LocalProvider:
+    return LocalProvider(ProviderSettings(), root)
+
+
+def jobs_folder(root: Path) -> Path:
+    return root / ".gitune" / "jobs"
+
+
 @pytest.fixture
 def provider(tmp_path: Path) -> Iterator[LocalProvider]:
-    found = LocalProvider(tmp_path / "jobs")
+    found = open_local(tmp_path)
     yield found
-    for job in (tmp_path / "jobs").glob("*/config.json"):
+    for job in jobs_folder(tmp_path).glob("*/config.json"):
         found.cancel_job(job.parent.name)
 
 
@@ -98,12 +107,13 @@ import os
 from pathlib import Path
 from gitune.providers.base import TrainingRequest
 from gitune.providers.local import LocalProvider
+from gitune.providers.settings import ProviderSettings
 request = TrainingRequest("local", {str(base_model)!r}, "lora", {dict(wanted.hyperparameters)!r}, "{"f" * 64}")
-LocalProvider(Path({str(tmp_path / "jobs")!r})).submit_job(request, Path({str(dataset)!r}))
+LocalProvider(ProviderSettings(), Path({str(tmp_path)!r})).submit_job(request, Path({str(dataset)!r}))
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], check=False)
-    provider = LocalProvider(tmp_path / "jobs")
+    provider = open_local(tmp_path)
     job = provider.find_job(wanted.key)
     assert job is not None
     assert job.live
@@ -112,14 +122,14 @@ os.kill(os.getpid(), 9)
 
 def test_a_dead_starter_leaves_no_half_job(tmp_path: Path) -> None:
     key = TrainingKey("a" * 64)
-    (tmp_path / short(key)).mkdir()
-    (tmp_path / short(key) / "config.json").write_text('{"key":')  # as if a write had been torn
-    assert LocalProvider(tmp_path).find_job(key) is None
+    (jobs_folder(tmp_path) / short(key)).mkdir(parents=True)
+    (jobs_folder(tmp_path) / short(key) / "config.json").write_text('{"key":')  # as if a write had been torn
+    assert open_local(tmp_path).find_job(key) is None
 
 
 def test_keys_with_the_same_beginning_are_told_apart(tmp_path: Path) -> None:
-    write_atomic(tmp_path / ("a" * 16) / "config.json", json.dumps({"key": "a" * 64}))
-    provider = LocalProvider(tmp_path)
+    write_atomic(jobs_folder(tmp_path) / ("a" * 16) / "config.json", json.dumps({"key": "a" * 64}))
+    provider = open_local(tmp_path)
     assert provider.find_job(TrainingKey("a" * 64)) is not None
     assert provider.find_job(TrainingKey("a" * 63 + "b")) is None
 
@@ -133,8 +143,8 @@ def _job(folder: Path, key: str, **status: object) -> Path:
 
 def test_what_status_says_and_the_lock_denies_is_lost(tmp_path: Path) -> None:
     key = TrainingKey("a" * 64)
-    folder = _job(tmp_path, key, status="running", step=3)
-    provider = LocalProvider(tmp_path)
+    folder = _job(jobs_folder(tmp_path), key, status="running", step=3)
+    provider = open_local(tmp_path)
     assert provider.find_job(key).status == "lost"  # type: ignore[union-attr]
     lock = try_lock(folder / "lock")
     assert lock is not None
@@ -145,16 +155,16 @@ def test_what_status_says_and_the_lock_denies_is_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "error"), [("rejected", Rejected), ("crashed", ProviderError)])
 def test_a_failed_job_says_what_kind_of_failure(kind: str, error: type[ProviderError], tmp_path: Path) -> None:
     key = TrainingKey("a" * 64)
-    _job(tmp_path, key, status="failed", error={"kind": kind, "message": "it broke"})
-    job = LocalProvider(tmp_path).find_job(key)
+    _job(jobs_folder(tmp_path), key, status="failed", error={"kind": kind, "message": "it broke"})
+    job = open_local(tmp_path).find_job(key)
     assert job is not None
     assert (job.status, type(job.error), job.error.message) == ("failed", error, "it broke")  # type: ignore[union-attr]
 
 
 def test_a_job_that_is_killed_again_and_again_is_given_up(tmp_path: Path, dataset: Path, base_model: Path) -> None:
-    provider = LocalProvider(tmp_path / "jobs")
+    provider = open_local(tmp_path)
     wanted = request(base_model)
-    folder = _job(tmp_path / "jobs", wanted.key, status="running", step=7)
+    folder = _job(jobs_folder(tmp_path), wanted.key, status="running", step=7)
     write_atomic(folder / "kills.json", json.dumps({"step": 7, "kills": 4}))
     job = provider.submit_job(wanted, dataset)
     assert job.status == "failed"
@@ -164,12 +174,12 @@ def test_a_job_that_is_killed_again_and_again_is_given_up(tmp_path: Path, datase
 
 def test_a_resumed_job_took_the_time_of_all_its_processes(tmp_path: Path) -> None:
     key = TrainingKey("a" * 64)
-    folder = _job(tmp_path, key, status="succeeded")
+    folder = _job(jobs_folder(tmp_path), key, status="succeeded")
     (folder / "model").mkdir()
     times = [("started", 0), ("checkpoint", 10), ("resumed", 40), ("finished", 45)]
     lines = [json.dumps({"event": name, "at": f"2026-11-22T10:00:{second:02}.000+00:00"}) for name, second in times]
     (folder / "events.jsonl").write_text("\n".join([*lines[:2], '{"event": "prog', *lines[2:]]) + "\n")
-    job = LocalProvider(tmp_path).find_job(key)
+    job = open_local(tmp_path).find_job(key)
     assert job is not None
     assert job.seconds == 15.0
 

@@ -1,29 +1,54 @@
-"""The providers, by name. The literal dict lets the type checker hold each one to the protocol."""
+"""The providers, by name. The literal dict lets the type checker hold each one to the protocol.
+
+Others come from installed packages, through the entry point group `gitune.providers`; see docs/add-a-provider.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import cast
 
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
-from gitune.providers.base import Provider
+from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.local import LocalProvider
-from gitune.spec import StackSpec
+from gitune.spec import StackSpec, validate_block
+from gitune.yaml_source import YamlSource
 
-_Open = Callable[[Path, StackSpec], Provider]
-
-
-def _local(root: Path, stack: StackSpec) -> Provider:
-    settings = stack.providers.get("local")
-    return LocalProvider(root / ".gitune" / "jobs", concurrency=settings.concurrency if settings else 1)
+GROUP = "gitune.providers"
+PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider}
 
 
-PROVIDERS: dict[str, _Open] = {"local": _local}
+def provider_class(name: str) -> ProviderClass:
+    """The provider with this name, ours or an installed package's. Raises UserError for a name nobody knows."""
+    if name in PROVIDERS:
+        return PROVIDERS[name]
+    others = _others()
+    if name not in others:
+        known = sorted({*PROVIDERS, *others})
+        raise UserError(f"no provider '{name}'", hint=did_you_mean(name, known) or one_of(known))
+    try:
+        return cast(ProviderClass, others[name].load())
+    except (ImportError, AttributeError) as error:
+        package = getattr(others[name].dist, "name", others[name].value)
+        message = f"provider '{name}' of package {package} cannot be loaded: {error}"
+        raise UserError(message, hint=f"reinstall {package}") from error
 
 
 def open_provider(name: str, root: Path, stack: StackSpec) -> Provider:
-    """The provider with this name, set up as the stack says. Raises UserError for a name nobody knows."""
-    if name not in PROVIDERS:
-        raise UserError(f"no provider '{name}'", hint=did_you_mean(name, PROVIDERS) or one_of(sorted(PROVIDERS)))
-    return PROVIDERS[name](root, stack)
+    """The provider with this name, set up as the stack says. Calls nobody. Raises UserError."""
+    made = provider_class(name)
+    return made(made.settings.model_validate(stack.providers.get(name, {})), root)
+
+
+def check_settings(stack: StackSpec, source: YamlSource) -> None:
+    """Check the blocks below `gitune:providers`. Raises InvalidInput with their lines, or UserError."""
+    for name, block in stack.providers.items():
+        validate_block(provider_class(name).settings, block, source, ("config", "gitune:providers", name))
+
+
+@functools.cache
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NewType, Protocol
 
 from gitune.errors import Problem, ProviderError
 from gitune.hashing import canonical_json, sha256
+from gitune.providers.settings import ProviderSettings
 
 TrainingKey = NewType("TrainingKey", str)
 """Hex SHA-256 over everything that decides a training. It travels with the job."""
@@ -117,14 +118,31 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """Answers come from an OpenAI-compatible server; the key is read from this variable, never stored."""
+    """Answers come from `POST {base_url}/chat/completions`; the key is read from this variable, never stored."""
 
+    protocol: Literal["openai", "mistral"]
+    """Whose SDK speaks to it."""
     base_url: str
+    """With its version: https://api.openai.com/v1."""
     model: str
+    base_model: str
+    """Answers as the untuned model, where it is still served."""
     key_variable: str | None
 
 
-ChatTarget = LocalTarget | HttpTarget
+@dataclass(frozen=True, slots=True)
+class ConverseTarget:
+    """Answers come from Amazon Bedrock's Converse API; credentials are boto3's own."""
+
+    model: str
+    """A model ID or the ARN of what serves it."""
+    base_model: str
+    region: str | None
+    endpoint_url: str | None
+    """None: boto3's own."""
+
+
+ChatTarget = LocalTarget | HttpTarget | ConverseTarget
 
 
 class Provider(Protocol):
@@ -132,6 +150,7 @@ class Provider(Protocol):
 
     name: ClassVar[str]
     defaults: ClassVar[TrainingDefaults]
+    settings: ClassVar[type[ProviderSettings]]
 
     def check(self, request: TrainingRequest) -> list[Problem]:
         """What the provider would refuse, found without a call. `Problem.file` is the hyperparameter's name."""
@@ -161,4 +180,18 @@ class Provider(Protocol):
 
     def chat_target(self, model_id: str) -> ChatTarget:
         """How to reach the model. Raises NotFound."""
+        ...
+
+
+class ProviderClass(Protocol):
+    """What the registry, or an entry point of the group `gitune.providers`, names: mostly the provider's class."""
+
+    @property
+    def defaults(self) -> TrainingDefaults: ...
+
+    @property
+    def settings(self) -> type[ProviderSettings]: ...
+
+    def __call__(self, settings: Any, root: Path, /) -> Provider:
+        """The provider with its block of the stack, in a repository. Calls nobody and needs no credential yet."""
         ...

@@ -41,6 +41,7 @@ from gitune.providers.base import (
     TrainingRequest,
     short,
 )
+from gitune.providers.settings import ProviderSettings
 from gitune.training.base_model import DEFAULT_BASE_MODEL
 from gitune.training.sft import check_hyperparameters, default_hyperparameters
 
@@ -51,14 +52,15 @@ _ENDS: Mapping[str, JobStatus] = {"failed": "failed", "cancelled": "cancelled"}
 
 
 class LocalProvider:
-    """Jobs below `folder`, at most `concurrency` at once."""
+    """Jobs below .gitune/jobs of the repository, at most `concurrency` (default 1) at once."""
 
     name: ClassVar[str] = "local"
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(DEFAULT_BASE_MODEL, default_hyperparameters())
+    settings: ClassVar[type[ProviderSettings]] = ProviderSettings
 
-    def __init__(self, folder: Path, *, concurrency: int = 1) -> None:
-        self._folder = folder
-        self._concurrency = concurrency
+    def __init__(self, settings: ProviderSettings, root: Path) -> None:
+        self._folder = root / ".gitune" / "jobs"
+        self._concurrency = settings.concurrency or 1
 
     def check(self, request: TrainingRequest) -> list[Problem]:
         wrong = check_hyperparameters(request.hyperparameters)

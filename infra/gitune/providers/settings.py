@@ -1,0 +1,35 @@
+"""What a stack says about a provider: the blocks below `gitune:providers` in Pulumi.<stack>.yaml.
+
+Each provider has a class of its own for its block. A key that nobody knows is an error with its line. Credentials are
+never in a block: they come from the environment, and a block may only name the variable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class ProviderSettings(BaseModel):
+    """What every provider takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    concurrency: Annotated[
+        int | None, Field(ge=1, le=10_000, description="Jobs at once; left out: what the provider allows.")
+    ] = None
+
+
+class HttpSettings(ProviderSettings):
+    """What a provider takes that is reached by URL and key. What is left out is read from the environment."""
+
+    base_url: Annotated[
+        str | None, Field(pattern=r"^https?://[^@\s]+$", description="Of the API; without credentials in it.")
+    ] = None
+    key_variable: Annotated[
+        str | None, Field(pattern=ENVIRONMENT_NAME, description="The environment variable that holds the API key.")
+    ] = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=600, description="Longest wait for one answer.")] = 30.0

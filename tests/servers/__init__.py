@@ -1,0 +1,1 @@
+"""Local servers that speak the providers' protocols over real HTTP."""
