@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.register_assert_rewrite("gitune.testing.conformance")
 import yaml
 
 from gitune.commands import run
+
+pytest.register_assert_rewrite("gitune.testing.conformance")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM = "Name the intent of the customer's message."
