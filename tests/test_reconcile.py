@@ -18,6 +18,7 @@ from gitune.errors import (
     Unauthorized,
     Unavailable,
 )
+from gitune.prices import Tokens
 from gitune.providers.base import (
     Estimate,
     HttpTarget,
@@ -48,7 +49,7 @@ class ScriptedProvider:
     def check(self, request: TrainingRequest) -> list[Problem]:
         return []
 
-    def estimate(self, request: TrainingRequest) -> Estimate:
+    def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
         return Estimate(None, None)
 
     def find_job(self, key: TrainingKey) -> Job | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NewType, Protocol
 
 from gitune.errors import Problem, ProviderError
 from gitune.hashing import canonical_json, sha256
+from gitune.prices import Range, Tokens
 from gitune.providers.settings import ProviderSettings
 
 TrainingKey = NewType("TrainingKey", str)
@@ -70,8 +71,8 @@ def short(key: str) -> str:
 class Estimate:
     """US dollars and minutes, low / expected / high. None is unknown, never 0."""
 
-    usd: tuple[float, float, float] | None
-    minutes: tuple[float, float, float] | None
+    usd: Range | None
+    minutes: Range | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,9 @@ class Provider(Protocol):
         """What the provider would refuse, found without a call. `Problem.file` is the hyperparameter's name."""
         ...
 
-    def estimate(self, request: TrainingRequest) -> Estimate: ...
+    def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
+        """What the training would cost and take; `tokens` are those of all examples, once."""
+        ...
 
     def find_job(self, key: TrainingKey) -> Job | None:
         """The job that carries this key, whoever started it."""

@@ -30,6 +30,7 @@ from typing import IO, Any, ClassVar
 from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import NotFound, Problem, ProviderError, QuotaExceeded, Rejected, Unavailable
 from gitune.files import is_locked, read_json, try_lock, write_atomic
+from gitune.prices import Range, Tokens
 from gitune.providers.base import (
     Estimate,
     Job,
@@ -66,8 +67,9 @@ class LocalProvider:
         wrong = check_hyperparameters(request.hyperparameters)
         return [Problem(name, 0, message) for name, message in wrong.items()]
 
-    def estimate(self, request: TrainingRequest) -> Estimate:
-        return Estimate(usd=(0.0, 0.0, 0.0), minutes=None)
+    def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
+        """Costs nothing; the minutes are those per token of the latest job of this base model here, if there is one."""
+        return Estimate(usd=(0.0, 0.0, 0.0), minutes=self._minutes(request, tokens))
 
     def find_job(self, key: TrainingKey) -> Job | None:
         folder = self._job_folder(key)
@@ -136,6 +138,21 @@ class LocalProvider:
         if model is None:
             raise NotFound(f"no local model '{model_id}'", hint="run: gitune up")
         return LocalTarget(model.base_model, self._model_folder(model_id))
+
+    def _minutes(self, request: TrainingRequest, tokens: Tokens | None) -> Range | None:
+        rate = self._tokens_per_second(request.base_model)
+        if rate is None or tokens is None:
+            return None
+        minutes = tokens.count * float(request.hyperparameters["epochs"]) / rate / 60
+        return 0.8 * minutes, minutes + 0.1, 2.0 * minutes + 0.5  # alone on the machine; loading; beside other work
+
+    def _tokens_per_second(self, base_model: str) -> float | None:
+        statuses = sorted(self._folder.glob("*/status.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in statuses:
+            status, config = read_json(path), read_json(path.parent / "config.json")
+            if status and config and config["base_model"] == base_model and status.get("status") == "succeeded":
+                return float(status["tokens_per_second"]) or None
+        return None
 
     def _job_folder(self, key: TrainingKey) -> Path:
         return self._folder / short(key)

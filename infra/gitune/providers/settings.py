@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gitune.prices import Price
+
 ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
@@ -21,6 +23,9 @@ class ProviderSettings(BaseModel):
     concurrency: Annotated[
         int | None, Field(ge=1, le=10_000, description="Jobs at once; left out: what the provider allows.")
     ] = None
+    prices: Annotated[
+        dict[str, Price], Field(description="By base model or hardware flavour, in place of gitune's table.")
+    ] = Field(default_factory=dict)
 
 
 class HttpSettings(ProviderSettings):

@@ -27,6 +27,7 @@ from gitune.errors import (
     Unauthorized,
     Unavailable,
 )
+from gitune.prices import Tokens
 from gitune.providers.base import Job, Provider, TrainingKey
 from gitune.testing.world import Fault, World
 
@@ -76,9 +77,10 @@ class ProviderConformance:
         assert world.calls() == 0
 
     def test_an_estimate_is_a_range_or_unknown(self, world: World) -> None:
-        estimate = world.provider().estimate(world.request())
-        for low_expected_high in (estimate.usd, estimate.minutes):
-            assert low_expected_high is None or list(low_expected_high) == sorted(low_expected_high)
+        for tokens in (None, Tokens(100_000), Tokens(100_000, estimated=True)):
+            estimate = world.provider().estimate(world.request(), tokens)
+            for low_expected_high in (estimate.usd, estimate.minutes):
+                assert low_expected_high is None or list(low_expected_high) == sorted(low_expected_high)
         assert world.jobs() == 0
 
     def test_opening_makes_no_call(self, world: World) -> None:
