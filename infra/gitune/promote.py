@@ -72,7 +72,7 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
             "cases": evidence.cases,
             "fingerprint": evidence.fingerprint,
             "accuracy": round(evidence.challenger.accuracy, 4),
-            "base_accuracy": round(evidence.base.accuracy, 4),
+            "base_accuracy": None if evidence.base is None else round(evidence.base.accuracy, 4),
             "latency_seconds": round(evidence.challenger.latency, 3),
         },
         verdict={

@@ -35,8 +35,8 @@ class Verdict:
         return tuple(check.reason for check in self.checks)
 
 
-def judge(gate: GateSpec, challenger: Scores, base: Scores, deployed: Scores | None = None) -> Verdict:
-    """Compare the challenger with the base model, and with the deployed model where there is one."""
+def judge(gate: GateSpec, challenger: Scores, base: Scores | None, deployed: Scores | None = None) -> Verdict:
+    """Compare the challenger with the base model, where it is still served, and with the deployed one, if there is one."""
     checks = [_improvement(gate, challenger, base)]
     if deployed is not None and deployed.model_id != challenger.model_id:
         checks.append(_regression(gate, challenger, deployed))
@@ -90,7 +90,12 @@ def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
     return excess / math.sqrt(product)
 
 
-def _improvement(gate: GateSpec, challenger: Scores, base: Scores) -> Check:
+def _improvement(gate: GateSpec, challenger: Scores, base: Scores | None) -> Check:
+    if base is None:
+        reason = (
+            f"accuracy {challenger.accuracy:.1%}; the base model is not served any more, so no improvement is proven"
+        )
+        return Check("min_improvement", "inconclusive", reason)
     difference, low, high = paired_difference(challenger, base)
     measured = (
         f"accuracy {base.accuracy:.1%} → {challenger.accuracy:.1%}: {difference * 100:+.1f} points over the base model "

@@ -119,12 +119,12 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """Answers come from `POST {base_url}/chat/completions`; the key is read from this variable, never stored."""
+    """Answers come from a server's chat completions; the key is read from this variable, never stored."""
 
     protocol: Literal["openai", "mistral"]
     """Whose SDK speaks to it."""
     base_url: str
-    """With its version: https://api.openai.com/v1."""
+    """As its SDK takes it: https://api.openai.com/v1, https://api.mistral.ai."""
     model: str
     base_model: str
     """Answers as the untuned model, where it is still served."""

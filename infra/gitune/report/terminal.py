@@ -108,7 +108,7 @@ def print_outcomes(outcomes: Iterable[AgentOutcome], command: str) -> None:
 
 def _happened(outcome: AgentOutcome) -> str:
     words = {"train": "trained", "retrain": "retrained", "adopt": "adopted", "resume": "resumed"}
-    actions = [words[c.action] for c in outcome.changes if c.action in words]
+    actions = [words[c.action] for c in outcome.changes if c.action in words][:1]  # what follows is its queueing
     if any(change.action in ("deploy", "redeploy") for change in outcome.changes):
         actions.append("deployed")
     if outcome.state is None or outcome.state.status != "succeeded":
@@ -121,7 +121,8 @@ def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
     if outcome.promotion is None:
         return "-", "-", "-"
     evidence = outcome.promotion.evidence
-    accuracy = f"{evidence.base.accuracy:.0%} → {evidence.challenger.accuracy:.0%}"
+    before = "?" if evidence.base is None else f"{evidence.base.accuracy:.0%}"
+    accuracy = f"{before} → {evidence.challenger.accuracy:.0%}"
     return accuracy, f"{evidence.challenger.latency:.2f} s", evidence.verdict.outcome
 
 
