@@ -36,7 +36,7 @@ class Verdict:
 
 
 def judge(gate: GateSpec, challenger: Scores, base: Scores | None, deployed: Scores | None = None) -> Verdict:
-    """Compare the challenger with the base model, where it is still served, and with the deployed one, if there is one."""
+    """Compare the challenger with the base model, where it is still served, and with the deployed model, if any."""
     checks = [_improvement(gate, challenger, base)]
     if deployed is not None and deployed.model_id != challenger.model_id:
         checks.append(_regression(gate, challenger, deployed))
