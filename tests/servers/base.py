@@ -96,6 +96,8 @@ class HttpServer:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.seconds_per_request = 0.0
+        """How far each request moves the clock: for clients that wait for a job."""
         self.requests: list[Request] = []
         self.violations: list[str] = []
         """What was against the protocol's own description, in requests or answers. Tests assert that it is empty."""
@@ -169,6 +171,7 @@ class HttpServer:
         request = Request(connection.command, unquote(url.path), query, connection.headers, body)
         with self._lock:
             self.requests.append(request)
+            self.clock.advance(self.seconds_per_request)
             fault = self._take_fault(request)
         if fault is not None and fault.kind != "lost":
             self._misbehave(connection, fault)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
 from gitune.benchmark.gate import Verdict, judge
-from gitune.benchmark.scores import Scores, load_scores, save_scores, score_answers, scores_file
+from gitune.benchmark.scores import Scores, Unanswered, load_scores, save_scores, score_answers, scores_file
 from gitune.dataset.chat import as_dicts
-from gitune.errors import NotFound, Retired
+from gitune.errors import NotFound, ProviderError, Retired, explain
 from gitune.hosted import answer_all, measure_latency, open_hosted
 from gitune.lock import Lock
 from gitune.project import Project
@@ -33,9 +33,8 @@ class Evidence:
     cases: int
     fingerprint: str
     challenger: Scores
-    base: Scores | None
-    """None: nobody serves the base model any more."""
-    deployed: Scores | None
+    base: Scores | Unanswered
+    deployed: Scores | Unanswered | None
     verdict: Verdict
 
 
@@ -109,19 +108,21 @@ def _spread(conversations: list[list[dict[str, str]]], count: int) -> list[list[
     return [conversations[int(i * step)] for i in range(min(count, len(conversations)))]
 
 
-def _deployed_scores(bench: _Benchmark, project: Project, lock: Lock) -> Scores | None:
+def _deployed_scores(bench: _Benchmark, project: Project, lock: Lock) -> Scores | Unanswered | None:
     try:
         target = project.provider(lock.provider).chat_target(lock.model_id)
-    except NotFound:
+        return bench.scores("deployed model", lock.model_id, target, timed=True)
+    except (NotFound, Retired):
         return None  # it no longer exists, so there is nothing to lose
-    return bench.scores("deployed model", lock.model_id, target, timed=True)
+    except ProviderError as error:
+        return Unanswered(f"{lock.provider}: {explain(error)}")
 
 
-def _base_scores(bench: _Benchmark, provider: str, target: ChatTarget) -> Scores | None:
+def _base_scores(bench: _Benchmark, provider: str, target: ChatTarget) -> Scores | Unanswered:
     untuned = (
         replace(target, adapter=None) if isinstance(target, LocalTarget) else replace(target, model=target.base_model)
     )
     try:
         return bench.scores("base model", f"{provider}:{target.base_model}", untuned, timed=False)
-    except (NotFound, Retired):
-        return None
+    except (NotFound, Retired) as error:
+        return Unanswered(f"{target.base_model}: {error.message}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gitune.benchmark.scores import Unanswered
 from gitune.plan import Change
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
@@ -121,7 +122,7 @@ def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
     if outcome.promotion is None:
         return "-", "-", "-"
     evidence = outcome.promotion.evidence
-    before = "?" if evidence.base is None else f"{evidence.base.accuracy:.0%}"
+    before = "?" if isinstance(evidence.base, Unanswered) else f"{evidence.base.accuracy:.0%}"
     accuracy = f"{before} → {evidence.challenger.accuracy:.0%}"
     return accuracy, f"{evidence.challenger.latency:.2f} s", evidence.verdict.outcome
 
