@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NewType, Protocol
@@ -97,6 +97,13 @@ class Job:
     @property
     def live(self) -> bool:
         return self.status in LIVE
+
+
+def latest_attempt(jobs: Iterable[Job]) -> Job | None:
+    """Of the jobs of one key, oldest first: the one that runs or succeeded, else the newest."""
+    listed = list(jobs)
+    useful = [job for job in listed if job.live or job.status == "succeeded"]
+    return next(iter((useful or listed)[-1:]), None)
 
 
 @dataclass(frozen=True, slots=True)
