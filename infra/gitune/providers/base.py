@@ -158,7 +158,8 @@ class Provider(Protocol):
 
     name: ClassVar[str]
     defaults: ClassVar[TrainingDefaults]
-    settings: ClassVar[type[ProviderSettings]]
+    settings: ClassVar[type[Any]]
+    """The class, a ProviderSettings, of its block in a stack."""
 
     def check(self, request: TrainingRequest) -> list[Problem]:
         """What the provider would refuse, found without a call. `Problem.file` is the hyperparameter's name."""
