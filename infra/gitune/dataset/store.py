@@ -1,0 +1,138 @@
+"""The store: where datasets are published, on anything that fsspec opens.
+
+`<store>/<fingerprint>/` holds the same files as `.gitune/datasets/<fingerprint>/`. The manifest is written last: what
+has none is not published, whoever was killed while writing it. What is published is never written again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gitune.dataset.artifact import dataset_folder, new_folder
+from gitune.dataset.filesystem import first_line, missing_package, open_filesystem
+from gitune.dataset.manifest import MANIFEST_FILE, Manifest, read_manifest, verify
+from gitune.errors import GituneError, UserError
+from gitune.store_url import FILE_SCHEMES
+
+if TYPE_CHECKING:
+    from gitune.project import Project
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},  # one that is away is said in seconds
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One place of published datasets. Everything that asks it raises UserError when it cannot be reached."""
+
+    url: str
+    """As the stack's config has it: a path is relative to the repository. Holds no credential."""
+    root: Path
+    """The repository."""
+
+    @classmethod
+    def of(cls, project: Project) -> Store:
+        """The store of a stack."""
+        return cls(project.stack.store, project.root)
+
+    def url_of(self, fingerprint: str) -> str:
+        """Where a dataset is published, whether it is or not; the same in every clone."""
+        return f"{self.url.rstrip('/')}/{fingerprint}"
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether the dataset is published: one small request."""
+        filesystem, base = self._open()
+        with self._asked("cannot be read"):
+            return _manifest(filesystem, f"{base}/{fingerprint}", fingerprint) is not None
+
+    def publish(self, folder: Path) -> None:
+        """Copy a dataset's folder, unless it is published already. Two at once write the same bytes."""
+        filesystem, base = self._open()
+        there = f"{base}/{folder.name}"
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise UserError(f"{self._shown(folder)} is not a whole dataset", hint="run: gitune up")
+        with self._asked("cannot be read"):
+            if _manifest(filesystem, there, folder.name) is not None:
+                return
+        verify(folder, manifest, self._shown(folder))
+        with self._asked("cannot be written"):
+            for name in (*manifest.files, MANIFEST_FILE):
+                _put(filesystem, folder / name, f"{there}/{name}")
+
+    def find(self, prefix: str) -> list[str]:
+        """The fingerprints that begin so, half-published ones among them."""
+        filesystem, base = self._open()
+        with self._asked("cannot be read"):
+            try:
+                entries = filesystem.ls(base, detail=False, refresh=True)
+            except FileNotFoundError:  # nothing was ever published
+                return []
+        names = {str(entry).rstrip("/").rpartition("/")[2] for entry in entries}
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def restore(self, fingerprint: str) -> Path:
+        """Download a dataset to its folder in the repository. A wrong byte is a UserError, and leaves nothing."""
+        filesystem, base = self._open()
+        there = f"{base}/{fingerprint}"
+        folder = dataset_folder(self.root, fingerprint)
+        with new_folder(folder, replace=True) as work:
+            with self._asked("cannot be read"):
+                manifest = _manifest(filesystem, there, fingerprint)
+                if manifest is None:
+                    message = f"{self.url_of(fingerprint)}: no dataset is published there, or only a part of it"
+                    raise UserError(message, hint="run gitune up where the agent's sources are: it publishes it")
+                for name in (*manifest.files, MANIFEST_FILE):
+                    filesystem.get_file(f"{there}/{name}", str(work / name))
+            verify(work, manifest, self.url_of(fingerprint))
+        return folder
+
+    def _open(self) -> tuple[Any, str]:
+        scheme, separator, path = self.url.partition("://")
+        if not separator or scheme in FILE_SCHEMES:
+            filesystem, base = open_filesystem(str(self.root / (path if separator else self.url)), auto_mkdir=True)
+        else:
+            filesystem, base = open_filesystem(self.url, **_OPTIONS.get(scheme, {}))
+        return filesystem, base.rstrip("/")
+
+    def _shown(self, folder: Path) -> str:
+        return folder.relative_to(self.root).as_posix()
+
+    @contextlib.contextmanager
+    def _asked(self, failure: str) -> Iterator[None]:
+        """File systems raise what their client libraries raise: all of it means that the store did not do it."""
+        try:
+            yield
+        except GituneError:
+            raise
+        except ImportError as error:
+            raise missing_package(self.url, error) from error
+        except Exception as error:
+            message = f"store {self.url} {failure}: {first_line(error)}"
+            raise UserError(message, hint=_HINT) from error
+
+
+_HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
+
+
+def _manifest(filesystem: Any, folder: str, fingerprint: str) -> Manifest | None:
+    try:
+        return Manifest.parse(filesystem.cat_file(f"{folder}/{MANIFEST_FILE}"), fingerprint)
+    except FileNotFoundError:
+        return None
+
+
+def _put(filesystem: Any, file: Path, path: str) -> None:
+    """Object stores show an object when it is whole; on a disk that takes a new name and a renaming."""
+    if not getattr(filesystem, "local_file", False):
+        filesystem.put_file(str(file), path)
+        return
+    part = f"{path}.{secrets.token_hex(4)}.part"
+    filesystem.put_file(str(file), part)
+    filesystem.mv(part, path)
