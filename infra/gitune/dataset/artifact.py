@@ -55,7 +55,7 @@ def write_dataset(spec: AgentSpec, dataset: Dataset, root: Path) -> Path:
 def new_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder to fill, renamed to the dataset's `folder` at the end of the block; an error leaves nothing.
 
-    Of two that fill the same one the first wins and the other's is thrown away, unless it is to `replace` what is there.
+    Of two that fill the same one, the first wins; the other's is thrown away, unless it is to `replace` what is there.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))

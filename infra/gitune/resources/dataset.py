@@ -13,7 +13,7 @@ from gitune.dataset.manifest import read_manifest
 from gitune.dataset.store import Store
 from gitune.errors import UserError
 from gitune.project import Project
-from gitune.resources.host import end_with_engine, open_project
+from gitune.resources.host import end_with_engine, open_project, telling_the_engine
 from gitune.spec import load_agents
 
 _INPUTS = ("fingerprint", "train", "validation", "published")
@@ -62,12 +62,9 @@ def _is_lost(props: dict[str, Any], store: Store) -> bool:
 
 
 def _publish(props: dict[str, Any]) -> None:
-    project = open_project(props["stack"])
-    folder = _written(props, project)
-    try:
-        Store.of(project).publish(folder)
-    except UserError as error:  # the engine shows one line
-        raise UserError(f"{error.message} ({error.hint})" if error.hint else error.message) from error
+    with telling_the_engine():
+        project = open_project(props["stack"])
+        Store.of(project).publish(_written(props, project))
 
 
 def _written(props: dict[str, Any], project: Project) -> Path:
