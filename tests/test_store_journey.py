@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from gitune.state import FileState
-from tests import journey
+from tests import journey, s3
 from tests.conftest import STACK, Repository, example, jsonl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -58,21 +58,30 @@ def test_a_published_dataset_outlives_its_sources(repository: Repository, base_m
 
 
 def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, base_model: Path) -> None:
-    pytest.importorskip("s3fs")
     journey.add_tiny_agent(repository, base_model)
-    reachable = (repository.root / "Pulumi.dev.yaml").read_text()
-    away = {"config": {**STACK["config"], "gitune:store": "s3://away/prefix"}}
-    repository.write("Pulumi.dev.yaml", yaml.safe_dump(away))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
-        result = journey.call(repository, "up")
-    assert result.code == 1
-    assert "error: store s3://away/prefix cannot be read: Could not connect" in result.err
-    assert "\nhint: check gitune:store in Pulumi.<stack>.yaml" in result.err
-    assert "Traceback" not in result.err
-    assert journey.jobs(repository) == []
-    repository.write("Pulumi.dev.yaml", reachable)
-    result = journey.call(repository, "up", "--json")
-    assert (result.code, journey.outcome(result)["settled"]) == (0, True), result.err
+    stack = {"config": {**STACK["config"], "gitune:store": f"s3://{s3.BUCKET}/team"}}
+    repository.write("Pulumi.dev.yaml", yaml.safe_dump(stack))
+    with s3.served() as url:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+            away = journey.call(repository, "up")
+        assert away.code == 1
+        assert f"error: store s3://{s3.BUCKET}/team cannot be read: Could not connect" in away.err
+        assert "\nhint: check gitune:store in Pulumi.<stack>.yaml" in away.err
+        assert "Traceback" not in away.err
+        assert journey.jobs(repository) == []
+
+        back = journey.call(repository, "up", "--json")
+        assert (back.code, journey.outcome(back)["settled"]) == (0, True), back.err
+        (here,) = (path for path in (repository.root / ".gitune/datasets").glob("*") if path.is_dir())
+        content = _files(here)
+        shutil.rmtree(here)
+        restored = journey.call(repository, "dataset", "restore", here.name[:8])
+        assert (restored.code, _files(here)) == (0, content), restored.err
+    assert f'"published": "s3://{s3.BUCKET}/team/{here.name}"' in _recorded(repository)
+    assert s3.SECRET not in _recorded(repository)
+
+    with pytest.MonkeyPatch.context() as patch:  # what is published already needs no network
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        offline = journey.call(repository, "up", "--json")
+    assert (offline.code, journey.outcome(offline)["changes"]) == (0, []), offline.err

@@ -157,8 +157,7 @@ class _Collector:
         if isinstance(error, automation.ConcurrentUpdateError):
             return EngineError("another engine holds the stack's lock", hint="wait for it, then run gitune up again")
         told = next((text for text in self._errors if text and text != "update failed"), str(error))
-        ours = _OURS.search(told)
-        if ours is not None:
+        for ours in reversed(list(_OURS.finditer(told))):  # the last that was raised, of a chain
             return EngineError(ours["message"], hint=ours["hint"] or _HINT)
         return EngineError(_last_line(told), hint=_HINT)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import time
 import uuid
@@ -21,6 +20,7 @@ from gitune.dataset.restore import restore_dataset
 from gitune.dataset.store import Store
 from gitune.errors import UserError
 from gitune.spec import load_agents
+from tests import s3
 from tests.conftest import STACK, Repository, Result, example, jsonl
 
 Gitune = Callable[..., Result]
@@ -29,22 +29,8 @@ FILES = {"train.jsonl", "validation.jsonl", "dataset.json", "card.md", "findings
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
-    """A local S3 with one bucket, and credentials for it."""
-    pytest.importorskip("s3fs")
-    moto = pytest.importorskip("moto.server")
-    import boto3
-
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="datasets")
+    with s3.served() as url:
         yield url
-    server.stop()
 
 
 @pytest.fixture(params=["path", "file", "memory", "s3"])
@@ -56,7 +42,7 @@ def store(request: pytest.FixtureRequest, repository: Repository, tmp_path: Path
         "path": ".gitune/store",
         "file": f"file://{tmp_path}/shared",
         "memory": f"memory://{uuid.uuid4().hex}",
-        "s3": f"s3://datasets/{uuid.uuid4().hex}",
+        "s3": f"s3://{s3.BUCKET}/{uuid.uuid4().hex}",
     }
     return Store(urls[request.param], repository.root)
 
@@ -213,9 +199,7 @@ def test_restore_by_the_beginning_of_a_fingerprint(store: Store, repository: Rep
     assert restore_dataset(first.name[:8], elsewhere).name == first.name
     twin = first.name[:8] + "0" * 56
     filesystem, base = opened(store)
-    filesystem.pipe_file(f"{base}/{twin}/dataset.json", b"{}") if "file" not in filesystem.protocol else (
-        filesystem.makedirs(f"{base}/{twin}")
-    )
+    filesystem.pipe_file(f"{base}/{twin}/dataset.json", b"{}")
     with pytest.raises(UserError, match=f"2 datasets '{first.name[:8]}' in "):
         restore_dataset(first.name[:8], elsewhere)
     with pytest.raises(UserError, match="no dataset '00000000' in ") as caught:
@@ -243,20 +227,18 @@ def test_restore_mends_what_is_damaged_here(store: Store, repository: Repository
 def test_a_store_that_is_away_is_one_error_in_seconds(
     repository: Repository, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    import s3fs
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_cache", {})  # its clients were made for the endpoint that answers
     folder = written(repository)
     before = content(folder)
     store = Store(f"s3://away-{uuid.uuid4().hex}/prefix", repository.root)
     started = time.monotonic()
-    with (
-        _fresh_clients(),
-        pytest.raises(UserError, match=r"store s3://away-\S+ cannot be read: Could not connect") as e,
-    ):
+    with pytest.raises(UserError, match=r"store s3://away-\S+ cannot be read: Could not connect") as caught:
         store.publish(folder)
     assert time.monotonic() - started < 10
-    assert "gitune:store" in (e.value.hint or "")
+    assert "gitune:store" in (caught.value.hint or "")
     assert content(folder) == before
 
 
@@ -330,17 +312,3 @@ def test_restoring_what_was_never_published_says_so(repository: Repository, gitu
     assert "error: .gitune/store/0000" in result.err
     assert "hint: " in result.err
     assert "Traceback" not in result.err
-
-
-class _fresh_clients:  # noqa: N801
-    """s3fs keeps its clients for the life of the process, and these were made for another endpoint."""
-
-    def __enter__(self) -> None:
-        import s3fs
-
-        s3fs.S3FileSystem.clear_instance_cache()
-
-    def __exit__(self, *_: object) -> None:
-        import s3fs
-
-        s3fs.S3FileSystem.clear_instance_cache()

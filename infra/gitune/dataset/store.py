@@ -46,7 +46,7 @@ class Store:
         return f"{self.url.rstrip('/')}/{fingerprint}"
 
     def holds(self, fingerprint: str) -> bool:
-        """Whether the dataset is published: one small request."""
+        """Whether the dataset is published: one small file is read."""
         filesystem, base = self._open()
         with self._asked("cannot be read"):
             return _manifest(filesystem, f"{base}/{fingerprint}", fingerprint) is not None

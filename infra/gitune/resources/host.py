@@ -27,7 +27,7 @@ def telling_the_engine() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error.message}\nhint: {error.hint}" if error.hint else error.message) from error
+        raise UserError(f"{error.message}\nhint: {error.hint}" if error.hint else error.message) from None
 
 
 @functools.cache
