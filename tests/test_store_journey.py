@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,13 @@ def _recorded(repository: Repository) -> str:
     assert files is not None
     (dataset,) = [r for r in files.deployment()["resources"] if r["type"].endswith("gitune:Dataset")]
     return json.dumps(dataset["outputs"])
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        yield
 
 
 def test_a_published_dataset_outlives_its_sources(repository: Repository, base_model: Path) -> None:
@@ -61,9 +70,8 @@ def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, 
     journey.add_tiny_agent(repository, base_model)
     stack = {"config": {**STACK["config"], "gitune:store": f"s3://{s3.BUCKET}/team"}}
     repository.write("Pulumi.dev.yaml", yaml.safe_dump(stack))
-    with s3.served() as url:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with s3.served():
+        with _no_network():
             away = journey.call(repository, "up")
         assert away.code == 1
         assert f"error: store s3://{s3.BUCKET}/team cannot be read: Could not connect" in away.err
@@ -74,14 +82,14 @@ def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, 
         back = journey.call(repository, "up", "--json")
         assert (back.code, journey.outcome(back)["settled"]) == (0, True), back.err
         (here,) = (path for path in (repository.root / ".gitune/datasets").glob("*") if path.is_dir())
+        assert f'"published": "s3://{s3.BUCKET}/team/{here.name}"' in _recorded(repository)
+        assert s3.SECRET not in _recorded(repository)
+
+        with _no_network():  # what is published already needs none
+            offline = journey.call(repository, "up", "--json")
+        assert (offline.code, journey.outcome(offline)["changes"]) == (0, []), offline.err
+
         content = _files(here)
         shutil.rmtree(here)
         restored = journey.call(repository, "dataset", "restore", here.name[:8])
         assert (restored.code, _files(here)) == (0, content), restored.err
-    assert f'"published": "s3://{s3.BUCKET}/team/{here.name}"' in _recorded(repository)
-    assert s3.SECRET not in _recorded(repository)
-
-    with pytest.MonkeyPatch.context() as patch:  # what is published already needs no network
-        patch.setenv("AWS_ENDPOINT_URL", url)
-        offline = journey.call(repository, "up", "--json")
-    assert (offline.code, journey.outcome(offline)["changes"]) == (0, []), offline.err
