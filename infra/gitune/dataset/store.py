@@ -49,7 +49,7 @@ class Store:
         """Whether the dataset is published: one small file is read."""
         filesystem, base = self._open()
         with self._asked("cannot be read"):
-            return _manifest(filesystem, f"{base}/{fingerprint}", fingerprint) is not None
+            return Manifest.parse(_manifest_bytes(filesystem, f"{base}/{fingerprint}"), fingerprint) is not None
 
     def publish(self, folder: Path) -> None:
         """Copy a dataset's folder, unless it is published already. Two at once write the same bytes."""
@@ -59,7 +59,7 @@ class Store:
         if manifest is None:
             raise UserError(f"{self._shown(folder)} is not a whole dataset", hint="run: gitune up")
         with self._asked("cannot be read"):
-            if _manifest(filesystem, there, folder.name) is not None:
+            if Manifest.parse(_manifest_bytes(filesystem, there), folder.name) is not None:
                 return
         verify(folder, manifest, self._shown(folder))
         with self._asked("cannot be written"):
@@ -84,12 +84,14 @@ class Store:
         folder = dataset_folder(self.root, fingerprint)
         with new_folder(folder, replace=True) as work:
             with self._asked("cannot be read"):
-                manifest = _manifest(filesystem, there, fingerprint)
+                data = _manifest_bytes(filesystem, there)
+                manifest = Manifest.parse(data, fingerprint)
                 if manifest is None:
                     message = f"{self.url_of(fingerprint)}: no dataset is published there, or only a part of it"
                     raise UserError(message, hint="run gitune up where the agent's sources are: it publishes it")
-                for name in (*manifest.files, MANIFEST_FILE):
+                for name in manifest.files:
                     filesystem.get_file(f"{there}/{name}", str(work / name))
+            (work / MANIFEST_FILE).write_bytes(data)
             verify(work, manifest, self.url_of(fingerprint))
         return folder
 
@@ -121,11 +123,13 @@ class Store:
 _HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
 
 
-def _manifest(filesystem: Any, folder: str, fingerprint: str) -> Manifest | None:
+def _manifest_bytes(filesystem: Any, folder: str) -> bytes:
+    """Empty where there is none."""
     try:
-        return Manifest.parse(filesystem.cat_file(f"{folder}/{MANIFEST_FILE}"), fingerprint)
+        data: bytes = filesystem.cat_file(f"{folder}/{MANIFEST_FILE}")
     except FileNotFoundError:
-        return None
+        return b""
+    return data
 
 
 def _put(filesystem: Any, file: Path, path: str) -> None:
