@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import yaml
 
@@ -20,6 +21,7 @@ from gitune.dataset.restore import restore_dataset
 from gitune.dataset.store import Store
 from gitune.errors import UserError
 from gitune.spec import load_agents
+from gitune.store_url import holds_password
 from tests import s3
 from tests.conftest import STACK, Repository, Result, example, jsonl
 
@@ -67,7 +69,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def opened(store: Store) -> tuple[Any, str]:
     """The file system below, to damage what is there."""
-    return store._open()
+    url = store.url if "://" in store.url else str(store.root / store.url)
+    filesystem, base = fsspec.core.url_to_fs(url, **({} if "memory" in url or "s3" in url else {"auto_mkdir": True}))
+    return filesystem, str(base)
 
 
 def left_behind(store: Store) -> list[str]:
@@ -258,7 +262,9 @@ def test_a_missing_package_is_named_with_its_extra(repository: Repository, monke
     ("url", "message"),
     [
         ("s3://AKIAKEY:hunter22@bucket/prefix", "must not hold a credential"),
+        ("s3://AKIAKEY:hun/ter22@bucket/hunter22", "must not hold a credential"),
         ("abfs://container@account/x?sig=hunter22", "must not hold a credential"),
+        ("s4://bucket/prefix", "nothing is known of s4://\n  hint: a folder, s3://"),
         ("simplecache::s3://bucket", "a chain of URLs is not a store"),
         ("", "at least 1"),
         (7, "must be text"),
@@ -275,6 +281,19 @@ def test_a_wrong_store_is_said_with_its_line_and_no_secret(
     assert "Pulumi.dev.yaml:8: 'store'" in result.err, result.err
     assert message in result.err
     assert "hunter22" not in result.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "abfs://box@account.dfs.core.windows.net/x",
+        "sftp://me@host:22/x",
+        "https://host:8443/a@1/b",
+        "github://a:b@main/c",
+    ],
+)
+def test_a_name_a_port_and_a_branch_are_no_password(url: str) -> None:
+    assert not holds_password(url)
 
 
 def test_a_password_in_a_source_is_refused(repository: Repository, gitune: Gitune) -> None:

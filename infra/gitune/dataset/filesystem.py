@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gitune.errors import UserError
@@ -16,7 +17,7 @@ _PACKAGES: Mapping[str, tuple[str, str]] = {  # scheme → package, and the extr
 }
 
 
-def open_filesystem(url: str, **options: Any) -> tuple[Any, str]:
+def open_filesystem(url: str, options: Mapping[str, Any] = MappingProxyType({})) -> tuple[Any, str]:
     """fsspec's file system and the path in it. Raises UserError for a scheme or a package that is not there."""
     try:
         import fsspec

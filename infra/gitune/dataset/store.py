@@ -47,29 +47,25 @@ class Store:
 
     def holds(self, fingerprint: str) -> bool:
         """Whether the dataset is published: one small file is read."""
-        filesystem, base = self._open()
-        with self._asked("cannot be read"):
+        with self._asked("cannot be read") as (filesystem, base):
             return Manifest.parse(_manifest_bytes(filesystem, f"{base}/{fingerprint}"), fingerprint) is not None
 
     def publish(self, folder: Path) -> None:
         """Copy a dataset's folder, unless it is published already. Two at once write the same bytes."""
-        filesystem, base = self._open()
-        there = f"{base}/{folder.name}"
+        shown = folder.relative_to(self.root).as_posix()
         manifest = read_manifest(folder)
         if manifest is None:
-            raise UserError(f"{self._shown(folder)} is not a whole dataset", hint="run: gitune up")
-        with self._asked("cannot be read"):
-            if Manifest.parse(_manifest_bytes(filesystem, there), folder.name) is not None:
-                return
-        verify(folder, manifest, self._shown(folder))
-        with self._asked("cannot be written"):
+            raise UserError(f"{shown} is not a whole dataset", hint="run: gitune up")
+        if self.holds(folder.name):
+            return
+        verify(folder, manifest, shown)
+        with self._asked("cannot be written") as (filesystem, base):
             for name in (*manifest.files, MANIFEST_FILE):
-                _put(filesystem, folder / name, f"{there}/{name}")
+                _put(filesystem, folder / name, f"{base}/{folder.name}/{name}")
 
     def find(self, prefix: str) -> list[str]:
         """The fingerprints that begin so, half-published ones among them."""
-        filesystem, base = self._open()
-        with self._asked("cannot be read"):
+        with self._asked("cannot be read") as (filesystem, base):
             try:
                 entries = filesystem.ls(base, detail=False, refresh=True)
             except FileNotFoundError:  # nothing was ever published
@@ -79,45 +75,42 @@ class Store:
 
     def restore(self, fingerprint: str) -> Path:
         """Download a dataset to its folder in the repository. A wrong byte is a UserError, and leaves nothing."""
-        filesystem, base = self._open()
-        there = f"{base}/{fingerprint}"
         folder = dataset_folder(self.root, fingerprint)
         with new_folder(folder, replace=True) as work:
-            with self._asked("cannot be read"):
-                data = _manifest_bytes(filesystem, there)
+            with self._asked("cannot be read") as (filesystem, base):
+                data = _manifest_bytes(filesystem, f"{base}/{fingerprint}")
                 manifest = Manifest.parse(data, fingerprint)
                 if manifest is None:
                     message = f"{self.url_of(fingerprint)}: no dataset is published there, or only a part of it"
                     raise UserError(message, hint="run gitune up where the agent's sources are: it publishes it")
                 for name in manifest.files:
-                    filesystem.get_file(f"{there}/{name}", str(work / name))
+                    filesystem.get_file(f"{base}/{fingerprint}/{name}", str(work / name))
             (work / MANIFEST_FILE).write_bytes(data)
             verify(work, manifest, self.url_of(fingerprint))
         return folder
 
-    def _open(self) -> tuple[Any, str]:
-        scheme, separator, path = self.url.partition("://")
-        if not separator or scheme in FILE_SCHEMES:
-            filesystem, base = open_filesystem(str(self.root / (path if separator else self.url)), auto_mkdir=True)
-        else:
-            filesystem, base = open_filesystem(self.url, **_OPTIONS.get(scheme, {}))
-        return filesystem, base.rstrip("/")
-
-    def _shown(self, folder: Path) -> str:
-        return folder.relative_to(self.root).as_posix()
-
     @contextlib.contextmanager
-    def _asked(self, failure: str) -> Iterator[None]:
-        """File systems raise what their client libraries raise: all of it means that the store did not do it."""
+    def _asked(self, failure: str) -> Iterator[tuple[Any, str]]:
+        """The file system, and the store's path in it, for a block.
+
+        File systems raise what their client libraries raise; all of it means that the store did not do it.
+        """
         try:
-            yield
+            filesystem, base = open_filesystem(*self._address())
+            yield filesystem, base.rstrip("/")
         except GituneError:
             raise
         except ImportError as error:
             raise missing_package(self.url, error) from error
         except Exception as error:
-            message = f"store {self.url} {failure}: {first_line(error)}"
-            raise UserError(message, hint=_HINT) from error
+            raise UserError(f"store {self.url} {failure}: {first_line(error)}", hint=_HINT) from error
+
+    def _address(self) -> tuple[str, Mapping[str, Any]]:
+        """The URL for fsspec, and the options of its file system."""
+        scheme, separator, path = self.url.partition("://")
+        if not separator or scheme in FILE_SCHEMES:
+            return str(self.root / (path if separator else self.url)), {"auto_mkdir": True}
+        return self.url, _OPTIONS.get(scheme, {})
 
 
 _HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
