@@ -43,7 +43,7 @@ def _no_network() -> Iterator[None]:
 
 
 def test_a_published_dataset_outlives_its_sources(repository: Repository, base_model: Path) -> None:
-    journey.add_tiny_agent(repository, base_model)
+    journey.add_tiny_agent(repository, base_model, epochs=1)
     first = journey.call(repository, "up", "--json")
     assert first.code == 0, first.err
     (published,) = (repository.root / ".gitune/store").iterdir()
@@ -67,7 +67,7 @@ def test_a_published_dataset_outlives_its_sources(repository: Repository, base_m
 
 
 def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, base_model: Path) -> None:
-    journey.add_tiny_agent(repository, base_model)
+    journey.add_tiny_agent(repository, base_model, epochs=1)
     stack = {"config": {**STACK["config"], "gitune:store": f"s3://{s3.BUCKET}/team"}}
     repository.write("Pulumi.dev.yaml", yaml.safe_dump(stack))
     with s3.served():
