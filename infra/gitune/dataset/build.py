@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gitune.dataset.chat import Example
 from gitune.dataset.index import Index, Record, build_index
+from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
 from gitune.dataset.resolve import inputs_of
 from gitune.dataset.rules import DEFAULTS, Cleaned, Finding, Settings, apply
@@ -173,7 +174,16 @@ def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
 def _settings(spec: AgentSpec, root: Path) -> Settings:
     from gitune.benchmark.cases import shown_cases
 
-    return Settings(severities=spec.dataset.rules, language=spec.dataset.language, cases_file=shown_cases(spec, root))
+    severities = spec.dataset.rules
+    limit = length_limit(spec)
+    exact = severities.get("too-long", DEFAULTS["too-long"]) == "drop"
+    return Settings(
+        severities=severities,
+        language=spec.dataset.language,
+        max_tokens=limit.tokens if limit else None,
+        count_tokens=counting(limit, exact=exact) if limit else None,
+        cases_file=shown_cases(spec, root),
+    )
 
 
 def _facts(index: Index) -> tuple[SourceFacts, ...]:
