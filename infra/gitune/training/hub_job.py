@@ -29,9 +29,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
-
 OUTCOME = "outcome.json"
 PUSH_AGAIN_SECONDS = (10, 60, 300)
 """Waits between attempts to push: the training is paid for by then."""
@@ -45,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("script", "train", "validation"):
         parser.add_argument(f"--{name}", type=Path, required=name != "validation")
     arguments = parser.parse_args(argv)
+    from huggingface_hub import HfApi
+
     config = json.loads(os.environ["GITUNE_CONFIG"])
     api = HfApi()
     api.create_repo(arguments.repository, private=not arguments.public, exist_ok=True)  # may it write? Before it trains
@@ -63,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_trained(repository: str, key: str) -> bool:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
     try:
         outcome = json.loads(Path(hf_hub_download(repository, OUTCOME)).read_text(encoding="utf-8"))
     except EntryNotFoundError:
@@ -90,7 +92,7 @@ def _ending(output: Path, code: int) -> dict[str, str]:
         return {"status": "crashed", "message": f"the training ended with exit code {code}"}
 
 
-def _push(api: HfApi, repository: str, folder: Path, message: str) -> None:
+def _push(api: Any, repository: str, folder: Path, message: str) -> None:
     for wait in PUSH_AGAIN_SECONDS:
         try:
             api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
