@@ -21,7 +21,7 @@ class OpenApi:
     """One document. `violations(request, response)` says what is against it, in words; nothing when all is well."""
 
     def __init__(self, name: str) -> None:
-        self._document = json.loads((DOCUMENTS / f"{name}.json").read_text(encoding="utf-8"))
+        self._document = _numbers(json.loads((DOCUMENTS / f"{name}.json").read_text(encoding="utf-8")))
         resource = Resource.from_contents(self._document, default_specification=DRAFT202012)
         self._registry: Any = Registry().with_resource("urn:document", resource)
         paths = [(self._pattern(path), path) for path in self._document["paths"]]
@@ -46,7 +46,7 @@ class OpenApi:
         answers = operation["responses"]
         if response.status < 400 and status not in answers:
             wrong.append(f"{place}: answer {status} is not in the document")
-        if "application/json" in answers.get(status, {}).get("content", {}):
+        if response.is_json and "application/json" in answers.get(status, {}).get("content", {}):
             pointer = (
                 "paths",
                 found,
@@ -87,6 +87,16 @@ class OpenApi:
     @staticmethod
     def _pattern(path: str) -> re.Pattern[str]:
         return re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(path)))
+
+
+def _numbers(value: Any) -> Any:
+    """Limits that the document has as text, such as "1e-08", as numbers."""
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    limits = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    return {k: float(v) if k in limits and isinstance(v, str) else _numbers(v) for k, v in value.items()}
 
 
 @cache

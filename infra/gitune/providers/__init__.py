@@ -15,11 +15,16 @@ from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.huggingface import HuggingFaceProvider
 from gitune.providers.local import LocalProvider
+from gitune.providers.mistral import MistralProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"huggingface": HuggingFaceProvider, "local": LocalProvider}
+PROVIDERS: dict[str, ProviderClass] = {
+    "huggingface": HuggingFaceProvider,
+    "local": LocalProvider,
+    "mistral": MistralProvider,
+}
 
 
 def provider_class(name: str) -> ProviderClass:

@@ -21,7 +21,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -40,6 +40,7 @@ from gitune.providers.base import (
     TrainingDefaults,
     TrainingKey,
     TrainingRequest,
+    latest_attempt,
     short,
 )
 from gitune.providers.hub import BILLING, Hub, errors_about
@@ -57,7 +58,6 @@ _MOUNT = "/gitune"
 _DOWNLOAD_SECONDS = 1800.0  # patience with another process that downloads the same adapter
 _MOST_LISTED = 10_000
 _ENDED = frozenset({"COMPLETED", "CANCELED", "ERROR", "DELETED"})
-_UNSUCCESSFUL = _ENDED - {"COMPLETED"}
 _UNITS_PER_HOUR: Mapping[str, int] = MappingProxyType({"second": 3600, "minute": 60, "hour": 1})
 
 
@@ -121,8 +121,8 @@ class HuggingFaceProvider:
     def find_job(self, key: TrainingKey) -> Job | None:
         """The job with this key, else the model: the Hub forgets jobs sooner than repositories."""
         with errors_about(self._settings.flavor):
-            infos = self._infos({_KEY_LABEL: key}, [key]).get(key)
-            return self._job(key, max(infos, key=_rank)) if infos else self._adopted(key)
+            infos = self._infos({_KEY_LABEL: key}, [key])
+            return self._latest(key, infos[key]) if key in infos else self._adopted(key)
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         key = request.key
@@ -137,7 +137,7 @@ class HuggingFaceProvider:
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
         with errors_about(self._settings.flavor):
             infos = self._infos(_OURS, keys)
-            return {key: self._job(key, max(infos[key], key=_rank)) for key in keys if key in infos}
+            return {key: job for key in infos if (job := self._latest(key, infos[key])) is not None}
 
     def cancel_job(self, job_id: str) -> None:
         with errors_about(job_id):
@@ -203,6 +203,9 @@ class HuggingFaceProvider:
         items = self._hub.pages(f"{api.endpoint}/api/jobs/{self._namespace}", filters)
         for item in itertools.islice(items, _MOST_LISTED):
             yield JobInfo(**item, endpoint=api.endpoint)
+
+    def _latest(self, key: TrainingKey, infos: Iterable[Any]) -> Job | None:
+        return latest_attempt(self._job(key, info) for info in sorted(infos, key=lambda info: info.created_at))
 
     def _job(self, key: TrainingKey, info: Any) -> Job:
         stage, message = info.status.stage, info.status.message or ""
@@ -310,11 +313,6 @@ class HuggingFaceProvider:
     @functools.cached_property
     def _hardware_prices(self) -> Mapping[str, float]:
         return self.hardware_prices()
-
-
-def _rank(info: Any) -> tuple[bool, float]:
-    """Live or succeeded before all others, then the newest."""
-    return info.status.stage not in _UNSUCCESSFUL, info.created_at.timestamp() if info.created_at else 0.0
 
 
 def _seconds(info: Any) -> float | None:
