@@ -306,7 +306,7 @@ def really_run(world: HuggingFaceWorld, job: Job, folder: Path) -> subprocess.Co
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    command = [part.replace(volume["mountPath"], str(mount)) for part in spec["command"]]
+    command = [part.replace(f"{volume['mountPath']}/", f"{mount}/") for part in spec["command"]]
     process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     world.server.end(job.job_id, process.returncode)
     return process
