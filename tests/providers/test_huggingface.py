@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from pydantic import ValidationError
 
 from gitune.errors import NotFound, ProviderError, QuotaExceeded, Rejected, Unauthorized
 from gitune.prices import Tokens
@@ -140,6 +141,18 @@ def test_another_namespace_is_billed_and_holds_everything(world: HuggingFaceWorl
     assert found is not None
     assert found.model_id == f"our-org/gitune-{short(job.key)}"
     assert ("datasets", "our-org/gitune-datasets") in world.server.repos
+
+
+def test_whose_token_it_is_is_asked_once(world: HuggingFaceWorld) -> None:
+    for _ in range(3):
+        submit(world)
+    assert [request.path for request in world.server.requests].count("/api/whoami-v2") == 1
+
+
+@pytest.mark.parametrize("block", [{"timeout": "0h"}, {"timeout": "6"}, {"flavor": "A10G"}, {"namespace": "a/b"}])
+def test_a_block_that_makes_no_sense_is_refused(block: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        HuggingFaceSettings(**block)
 
 
 # --- before a job is paid for

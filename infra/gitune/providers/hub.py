@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gitune.errors import NotFound, ProviderError, Rejected, Unauthorized, Unavailable
+from gitune.hashing import sha256
 from gitune.providers.wire import error_of_status, retry_after_seconds
 
 BILLING = "Jobs need credits: https://huggingface.co/settings/billing"
@@ -113,11 +114,27 @@ class Hub:
 
     def check_access(self, base_model: str) -> None:
         """Raises Unauthorized for a gated model whose licence nobody accepted, Rejected for one that is not there."""
+        api = self.api()
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
         try:
-            with errors_about(base_model):
-                self.api().auth_check(base_model)
-        except NotFound as error:
-            raise Rejected(f"no base model '{base_model}' on the Hub", hint="or it is private") from error
+            api.auth_check(base_model)
+        except GatedRepoError:
+            hint = f"accept its licence at https://huggingface.co/{base_model}, or name another base_model"
+            raise Unauthorized(f"{base_model} is gated, and this token may not read it", hint=hint) from None
+        except RepositoryNotFoundError as error:
+            if error.response.status_code != 404:
+                raise
+            raise Rejected(f"no base model '{base_model}' on the Hub", hint="or it is private") from None
+
+    def account(self) -> str:
+        """Whose token it is. Asked once in a process: the Hub limits this question strictly."""
+        return _account(self, sha256([self.token()]))
+
+
+@functools.cache
+def _account(hub: Hub, _token: str) -> str:
+    return str(hub.api().whoami()["name"])
 
 
 def _sdk() -> Any:
@@ -145,26 +162,21 @@ def _prepare(timeout_seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def errors_about(subject: str) -> Iterator[None]:
-    """Every error of the SDK as one of gitune's; `subject` is the model or job that the requests are about."""
+def sdk_errors() -> Iterator[None]:
+    """Every error of the SDK as one of gitune's."""
     http_error = _sdk().errors.HTTPError
     try:
         yield
     except ProviderError:
         raise
     except (http_error, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _provider_error(error, subject) from None  # the cause has the request with its headers
+        raise _provider_error(error) from None  # the cause has the request with its headers
 
 
-def _provider_error(error: Exception, subject: str) -> ProviderError:
+def _provider_error(error: Exception) -> ProviderError:
     from huggingface_hub import errors
 
     told = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError | RuntimeError) else error
-    if isinstance(told, errors.GatedRepoError):
-        return Unauthorized(
-            f"{subject} is gated, and this token may not read it",
-            hint=f"accept its licence at https://huggingface.co/{subject}, or name another base_model",
-        )
     if isinstance(told, errors.HfHubHTTPError):
         status, after = told.response.status_code, told.response.headers.get("Retry-After")
         message = _one_line(told.server_message or str(told)) or f"HTTP {status}"

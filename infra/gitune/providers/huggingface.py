@@ -43,7 +43,7 @@ from gitune.providers.base import (
     latest_attempt,
     short,
 )
-from gitune.providers.hub import BILLING, Hub, errors_about
+from gitune.providers.hub import BILLING, Hub, sdk_errors
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
 from gitune.providers.wire import quota_kind
@@ -72,7 +72,8 @@ class HuggingFaceSettings(HttpSettings):
         "a10g-large"
     )
     timeout: Annotated[
-        str, Field(pattern=r"^\d+(\.\d+)?[smhd]$", description="A job that takes longer is stopped and its work lost.")
+        str,
+        Field(pattern=r"^[1-9]\d*(\.\d+)?[smhd]$", description="A job that takes longer is stopped and its work lost."),
     ] = "6h"
     private: Annotated[bool, Field(description="Whether the repositories are.")] = True
 
@@ -120,7 +121,7 @@ class HuggingFaceProvider:
 
     def find_job(self, key: TrainingKey) -> Job | None:
         """The job with this key, else the model: the Hub forgets jobs sooner than repositories."""
-        with errors_about(self._settings.flavor):
+        with sdk_errors():
             infos = self._infos({_KEY_LABEL: key}, [key])
             return self._latest(key, infos[key]) if key in infos else self._adopted(key)
 
@@ -129,25 +130,27 @@ class HuggingFaceProvider:
         found = self.find_job(key)
         if found is not None and (found.live or found.status == "succeeded"):
             return found
-        with errors_about(request.base_model):
+        files = _job_files(dataset)
+        with sdk_errors():
             self._hub.check_access(request.base_model)
-            files = self._upload(dataset)
-        return self._submissions.submit_once(key, lambda: self.find_job(key), lambda: self._run(request, files))
+            self._hub.add_files(self._datasets, dict(files.values()), private=self._settings.private)
+        names = {what: name for what, (name, _) in files.items()}
+        return self._submissions.submit_once(key, lambda: self.find_job(key), lambda: self._run(request, names))
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
-        with errors_about(self._settings.flavor):
+        with sdk_errors():
             infos = self._infos(_OURS, keys)
             return {key: job for key in infos if (job := self._latest(key, infos[key])) is not None}
 
     def cancel_job(self, job_id: str) -> None:
-        with errors_about(job_id):
+        with sdk_errors():
             api = self._hub.api()
             info = api.inspect_job(job_id=job_id, namespace=self._namespace)
             if info.status.stage not in _ENDED:
                 api.cancel_job(job_id=job_id, namespace=self._namespace)
 
     def get_model(self, model_id: str) -> Model | None:
-        with errors_about(model_id):
+        with sdk_errors():
             facts = self._hub.read_json(model_id, "training.json")
             if facts is None:
                 return None
@@ -158,22 +161,22 @@ class HuggingFaceProvider:
         """Tag the repository `gitune-archived`: the Hub has no archive. Nothing is deleted."""
         if self.get_model(model_id) is None:
             raise NotFound(f"no model '{model_id}' on the Hub")
-        with errors_about(model_id):
+        with sdk_errors():
             self._hub.api().create_tag(model_id, tag=_ARCHIVED, exist_ok=True)
 
     def chat_target(self, model_id: str) -> LocalTarget:
+        """The adapter on this machine, downloaded unless it is there; the base model is the caller's to load."""
         folder = self._models / model_id.replace("/", "--")
-        with locked(folder.with_name(f"{folder.name}.lock"), wait_seconds=_DOWNLOAD_SECONDS):
+        with sdk_errors(), locked(folder.with_name(f"{folder.name}.lock"), wait_seconds=_DOWNLOAD_SECONDS):
             if not folder.is_dir():
                 if self.get_model(model_id) is None:
                     raise NotFound(f"no model '{model_id}' on the Hub")
-                with errors_about(model_id):
-                    self._hub.download(model_id, folder)
+                self._hub.download(model_id, folder)
         return LocalTarget(read_json(folder / "training.json")["base_model"], folder)
 
     def hardware_prices(self) -> Mapping[str, float]:
         """US dollars an hour by flavour, as the Hub asks now; flavours with a unit nobody knows are left out."""
-        with errors_about("hardware"):
+        with sdk_errors():
             hardware = self._hub.api().list_jobs_hardware()
             known = [item for item in hardware if item.unit_label in _UNITS_PER_HOUR]
             return {item.name: item.unit_cost_usd * _UNITS_PER_HOUR[item.unit_label] for item in known}
@@ -190,7 +193,7 @@ class HuggingFaceProvider:
         for key in keys:
             noted = self._submissions.job_id(key)
             if noted is not None and all(info.id != noted for info in found.get(key, ())):
-                with contextlib.suppress(NotFound), errors_about(noted):
+                with contextlib.suppress(NotFound), sdk_errors():
                     info = self._hub.api().inspect_job(job_id=noted, namespace=self._namespace)
                     found.setdefault(key, []).append(info)
         return found
@@ -205,7 +208,7 @@ class HuggingFaceProvider:
             yield JobInfo(**item, endpoint=api.endpoint)
 
     def _latest(self, key: TrainingKey, infos: Iterable[Any]) -> Job | None:
-        return latest_attempt(self._job(key, info) for info in sorted(infos, key=lambda info: info.created_at))
+        return latest_attempt(self._job(key, info) for info in sorted(infos, key=lambda info: str(info.created_at)))
 
     def _job(self, key: TrainingKey, info: Any) -> Job:
         stage, message = info.status.stage, info.status.message or ""
@@ -247,24 +250,7 @@ class HuggingFaceProvider:
 
     # --- submitting
 
-    def _upload(self, dataset: Path) -> dict[str, str]:
-        """What every job reads, sent once. Returns the names in the dataset repository, by what the files are."""
-        upload = upload_files(dataset, self.name)
-        sent = {"train": ("gitune", "jsonl", upload.train)}
-        if upload.validation is not None:
-            sent["validation"] = ("gitune", "jsonl", upload.validation)
-        for module in (hub_job, sft):
-            script = Path(str(module.__file__))
-            sent[script.stem] = (script.stem, "py", script.read_bytes())
-        names = {
-            what: f"{stem}-{hashlib.sha256(data).hexdigest()[:32]}.{suffix}"
-            for what, (stem, suffix, data) in sent.items()
-        }
-        files = {names[what]: data for what, (_, _, data) in sent.items()}
-        self._hub.add_files(self._datasets, files, private=self._settings.private)
-        return names
-
-    def _run(self, request: TrainingRequest, files: Mapping[str, str]) -> Job:
+    def _run(self, request: TrainingRequest, names: Mapping[str, str]) -> Job:
         from huggingface_hub import Volume
 
         api, key = self._hub.api(), request.key
@@ -275,10 +261,10 @@ class HuggingFaceProvider:
             "hyperparameters": dict(request.hyperparameters),
             "fingerprint": request.fingerprint,
         }
-        with errors_about(self._settings.flavor):
+        with sdk_errors():
             info = api.run_job(
                 image="ghcr.io/astral-sh/uv:python3.12-bookworm",
-                command=["uv", "run", f"{_MOUNT}/{files['hub_job']}", *self._arguments(key, files)],
+                command=["uv", "run", f"{_MOUNT}/{names['hub_job']}", *self._arguments(key, names)],
                 env={"GITUNE_CONFIG": json.dumps(config), "HF_ENDPOINT": api.endpoint},
                 secrets={"HF_TOKEN": self._hub.token()},
                 flavor=self._settings.flavor,
@@ -290,11 +276,11 @@ class HuggingFaceProvider:
             )
             return self._job(key, info)
 
-    def _arguments(self, key: TrainingKey, files: Mapping[str, str]) -> Sequence[str]:
-        arguments = ["--repository", self._repository(key), "--script", f"{_MOUNT}/{files['sft']}"]
+    def _arguments(self, key: TrainingKey, names: Mapping[str, str]) -> Sequence[str]:
+        arguments = ["--repository", self._repository(key), "--script", f"{_MOUNT}/{names['sft']}"]
         for what in ("train", "validation"):
-            if what in files:
-                arguments += [f"--{what}", f"{_MOUNT}/{files[what]}"]
+            if what in names:
+                arguments += [f"--{what}", f"{_MOUNT}/{names[what]}"]
         return arguments if self._settings.private else [*arguments, "--public"]
 
     # --- the account
@@ -308,11 +294,27 @@ class HuggingFaceProvider:
 
     @functools.cached_property
     def _namespace(self) -> str:
-        return self._settings.namespace or str(self._hub.api().whoami()["name"])
+        return self._settings.namespace or self._hub.account()
 
     @functools.cached_property
     def _hardware_prices(self) -> Mapping[str, float]:
         return self.hardware_prices()
+
+
+def _job_files(dataset: Path) -> dict[str, tuple[str, bytes]]:
+    """What every job reads: file name and content, by what it is. Raises Rejected."""
+    upload = upload_files(dataset, HuggingFaceProvider.name)
+    files = {"train": _named("gitune", "jsonl", upload.train)}
+    if upload.validation is not None:
+        files["validation"] = _named("gitune", "jsonl", upload.validation)
+    for module in (hub_job, sft):
+        script = Path(str(module.__file__))
+        files[script.stem] = _named(script.stem, "py", script.read_bytes())
+    return files
+
+
+def _named(stem: str, suffix: str, data: bytes) -> tuple[str, bytes]:
+    return f"{stem}-{hashlib.sha256(data).hexdigest()[:32]}.{suffix}", data
 
 
 def _seconds(info: Any) -> float | None:
