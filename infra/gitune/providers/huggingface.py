@@ -331,7 +331,7 @@ def _failure(outcome: Mapping[str, Any], message: str, url: str) -> ProviderErro
         return Rejected(outcome["message"], hint="mend agent.yaml or the data")
     kind = quota_kind(message)
     if kind is not None:
-        return QuotaExceeded(message, kind=kind, hint=BILLING)
+        return QuotaExceeded(message, kind=kind, hint=BILLING if kind == "lifetime" else None)
     if "timeout" in message.lower():
         return ProviderError(message, hint="set a longer `timeout` for huggingface in the stack; nothing was kept")
     return ProviderError(outcome.get("message") or message or "the job failed", hint=f"read {url}")
