@@ -16,6 +16,7 @@ from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.huggingface import HuggingFaceProvider
 from gitune.providers.local import LocalProvider
 from gitune.providers.mistral import MistralProvider
+from gitune.providers.openai import OpenAIProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
@@ -24,6 +25,7 @@ PROVIDERS: dict[str, ProviderClass] = {
     "huggingface": HuggingFaceProvider,
     "local": LocalProvider,
     "mistral": MistralProvider,
+    "openai": OpenAIProvider,
 }
 
 
