@@ -292,8 +292,13 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_base_model(tmp_path_factory.mktemp("base-model"))
 
 
-def really_run(world: HuggingFaceWorld, job: Job, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What the Hub does with a job: mount its volumes, set its environment, run its command. `uv` is this Python."""
+def really_run(
+    world: HuggingFaceWorld, job: Job, folder: Path, training: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What the Hub does with a job: mount its volumes, set its environment, run its command. `uv` is this Python.
+
+    `training` is a line of shell in place of sft.py; $7 is the output folder.
+    """
     from huggingface_hub import snapshot_download
 
     facts, spec = world.server.jobs.all[job.job_id].facts, sent(world)
@@ -307,7 +312,8 @@ def really_run(world: HuggingFaceWorld, job: Job, folder: Path) -> subprocess.Co
         local_dir=mount,
     )
     tools.mkdir(exist_ok=True)
-    (tools / "uv").write_text(f'#!/bin/sh\nshift\nexec {sys.executable} "$@"\n')
+    instead = "" if training is None else f'case "$1" in *sft-*) {training};; esac\n'
+    (tools / "uv").write_text(f'#!/bin/sh\nshift\n{instead}exec {sys.executable} "$@"\n')
     (tools / "uv").chmod(0o755)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
@@ -323,6 +329,25 @@ def really_run(world: HuggingFaceWorld, job: Job, folder: Path) -> subprocess.Co
     process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     world.server.end(job.job_id, process.returncode)
     return process
+
+
+def test_a_training_that_is_killed_is_a_crash_and_not_our_mistake(world: HuggingFaceWorld, tmp_path: Path) -> None:
+    job = submit(world)
+    assert really_run(world, job, tmp_path, training="kill -9 $$").returncode != 0
+    found = world.provider().find_job(job.key)
+    assert found is not None
+    assert found.status == "failed"
+    assert type(found.error) is ProviderError
+    assert "exit code -9" in found.error.message
+    assert f"/jobs/acme/{job.job_id}" in (found.error.hint or "")
+
+
+def test_an_adapter_that_the_hub_does_not_take_at_once_is_pushed_again(world: HuggingFaceWorld, tmp_path: Path) -> None:
+    job = submit(world)
+    world.server.commits_to_refuse = 1
+    training = """mkdir "$7/model"; echo '{"base_model": "a/b"}' > "$7/model/training.json"; exit 0"""
+    assert really_run(world, job, tmp_path, training).returncode == 0
+    assert world.provider().get_model(f"acme/gitune-{short(job.key)}") is not None
 
 
 @pytest.mark.slow

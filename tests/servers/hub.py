@@ -59,6 +59,8 @@ class HubServer(HttpServer):
         self.repos: dict[tuple[Kind, str], Repo] = {}
         self.uploads = 0
         """Files that clients have committed."""
+        self.commits_to_refuse = 0
+        """The next commits are answered with 503."""
         self._blobs: dict[str, bytes] = {}
 
     def add_repo(self, kind: Kind, name: str, files: dict[str, bytes], *, private: bool = True) -> Repo:
@@ -190,6 +192,9 @@ class HubServer(HttpServer):
         repo = self._repo(request)
         if repo is None:
             return self._no_repo()
+        if self.commits_to_refuse:
+            self.commits_to_refuse -= 1
+            return self.error(503, "Service Unavailable")
         files: dict[str, bytes] = {}
         for line in request.body.splitlines():
             item = json.loads(line)

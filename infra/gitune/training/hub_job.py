@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 OUTCOME = "outcome.json"
-PUSH_AGAIN_SECONDS = (10, 60, 300)
+PUSH_AGAIN_SECONDS = (1, 30, 300)
 """Waits between attempts to push: the training is paid for by then."""
 
 
