@@ -13,12 +13,13 @@ from typing import cast
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
+from gitune.providers.bedrock import BedrockProvider
 from gitune.providers.local import LocalProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider}
+PROVIDERS: dict[str, ProviderClass] = {"bedrock": BedrockProvider, "local": LocalProvider}
 
 
 def provider_class(name: str) -> ProviderClass:
