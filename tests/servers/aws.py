@@ -15,6 +15,15 @@ import botocore.session
 from tests.servers.base import Request, Response, route
 
 AwsHandler = Callable[[Any, dict[str, Any]], Any]
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "boolean": (bool,),
+    "timestamp": (str,),
+}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 
 @cache
@@ -60,7 +69,7 @@ def aws_error(status: int, code: str, message: str) -> Response:
 def violations(shape: Any, value: Any, place: str, *, enums: bool = True) -> Iterator[str]:
     """What is against a shape: types, required and unknown members, lengths, ranges, patterns, enumerations."""
     match shape.type_name:
-        case "structure":
+        case "structure" if isinstance(value, dict):
             yield from _structure(shape, value, place, enums)
         case "list" if isinstance(value, list):
             yield from _range(shape, len(value), place)
@@ -72,20 +81,12 @@ def violations(shape: Any, value: Any, place: str, *, enums: bool = True) -> Ite
                 yield from violations(shape.value, item, f"{place}.{key}", enums=enums)
         case "string" if isinstance(value, str):
             yield from _range(shape, len(value), place)
-            pattern, allowed = shape.metadata.get("pattern"), shape.metadata.get("enum")
-            if pattern and not re.fullmatch(pattern, value):
-                yield f"Value '{value}' at '{place}' must satisfy regular expression pattern: {pattern[:60]}"
-            if enums and allowed and value not in allowed:
-                yield f"Value '{value}' at '{place}' must satisfy enum value set: {allowed}"
-        case "integer" | "long" if type(value) is int:
-            yield from _range(shape, value, place)
-        case "float" | "double" if type(value) in (int, float):
-            yield from _range(shape, value, place)
-        case "timestamp" if isinstance(value, str):
-            if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", value):
+            yield from _text(shape, value, place, enums)
+        case kind if type(value) in _TYPES.get(kind, ()):
+            if kind == "timestamp" and not _TIME.fullmatch(value):
                 yield f"Value '{value}' at '{place}' is not a time of ISO 8601"
-        case "boolean" if isinstance(value, bool):
-            pass
+            elif kind not in ("timestamp", "boolean"):
+                yield from _range(shape, value, place)
         case kind:
             yield f"Value {value!r} at '{place}' is not of the type {kind}"
 
@@ -120,10 +121,7 @@ def _parameters(model: Any, request: Request) -> dict[str, Any]:
     return given
 
 
-def _structure(shape: Any, value: Any, place: str, enums: bool) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield f"Value {value!r} at '{place}' is not of the type structure"
-        return
+def _structure(shape: Any, value: dict[str, Any], place: str, enums: bool) -> Iterator[str]:
     if shape.is_document_type:
         return
     yield from (f"Value at '{place}.{name}' must not be null" for name in shape.required_members if name not in value)
@@ -131,6 +129,14 @@ def _structure(shape: Any, value: Any, place: str, enums: bool) -> Iterator[str]
     for name, member in shape.members.items():
         if name in value:
             yield from violations(member, value[name], f"{place}.{name}", enums=enums)
+
+
+def _text(shape: Any, value: str, place: str, enums: bool) -> Iterator[str]:
+    pattern, allowed = shape.metadata.get("pattern"), shape.metadata.get("enum")
+    if pattern and not re.fullmatch(pattern, value):
+        yield f"Value '{value}' at '{place}' must satisfy regular expression pattern: {pattern[:60]}"
+    if enums and allowed and value not in allowed:
+        yield f"Value '{value}' at '{place}' must satisfy enum value set: {allowed}"
 
 
 def _range(shape: Any, size: float, place: str) -> Iterator[str]:

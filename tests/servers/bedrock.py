@@ -52,6 +52,8 @@ class BedrockServer(HttpServer):
         self.jobs = Jobs(self.clock, Limits(running=2, excess="refuse"))
         self.objects: dict[str, bytes] = {}
         """s3://bucket/key → content."""
+        self.may_list = True
+        """Whether the caller may list the bucket; who may not is told 403 of a file that is not there."""
         self.base_models = {BASE_MODEL}
         """Those that can be tuned."""
         self.retired: set[str] = set()
@@ -104,7 +106,9 @@ class BedrockServer(HttpServer):
     @route("HEAD", "/s3/(?P<bucket>[^/]+)/(?P<key>.+)")
     def head_object(self, request: Request) -> Response:
         content = self.objects.get(_uri(request))
-        return Response(404) if content is None else Response(200, content)
+        if content is None:
+            return Response(404 if self.may_list else 403)
+        return Response(200, content)
 
     @route("GET", "/s3/(?P<bucket>[^/]+)/(?P<key>.+)")
     def get_object(self, request: Request) -> Response:
@@ -269,9 +273,6 @@ class BedrockServer(HttpServer):
         if f"{model}:200k" in self.base_models:
             return _retired() if f"{model}:200k" in self.retired else BASE_ANSWER
         arn = {**self.provisioned, **self.deployments}.get(model)
-        if arn is None and self._trained(model) is not None:
-            words = f"Invocation of model ID {model} with on-demand throughput isn’t supported."
-            return aws_error(400, "ValidationException", words)
         job = None if arn is None else self._trained(arn)
         if job is None:
             return aws_error(400, "ValidationException", "The provided model identifier is invalid.")

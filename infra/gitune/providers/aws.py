@@ -12,12 +12,13 @@ from typing import Any
 from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
 from gitune.providers.wire import error_of_status, quota_kind, retry_after_seconds
 
-# Codes whose HTTP status says something else than they mean.
+# Codes whose HTTP status says something else than they mean, or is not always the same.
 _STATUS_OF_CODE: Mapping[str, int] = {
     "ConflictException": 409,
     "ExpiredToken": 401,
     "InvalidToken": 401,
     "NoSuchBucket": 401,
+    "ResourceNotFoundException": 404,
     "ThrottlingException": 429,
     "UnrecognizedClientException": 401,
 }

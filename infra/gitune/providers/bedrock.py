@@ -167,13 +167,16 @@ class BedrockProvider:
         self._call("bedrock", "tag_resource", resourceARN=self._must_get(model_id).model_id, tags=[_ARCHIVED])
 
     def chat_target(self, model_id: str) -> ConverseTarget:
-        """The model's deployment, else its provisioned throughput, else the model itself.
+        """The model's deployment, else its provisioned throughput.
 
-        gitune starts neither, because both are billed: by use, or by the hour. Amazon refuses to answer for a custom
-        model that has neither, and says so.
+        gitune starts neither: both are billed, the latter by the hour. A custom model that has none cannot be asked
+        (Converse takes no ARN of one); then this raises Unavailable.
         """
         model = self._must_get(model_id)
-        served = self._serving(model.model_id) or model.model_id
+        served = self._serving(model.model_id)
+        if served is None:
+            hint = "start a provisioned throughput or an on-demand deployment of it; Amazon bills both"
+            raise Unavailable(f"nothing on Bedrock serves {model.model_id}", hint=hint)
         region = self._client("bedrock").meta.region_name
         return ConverseTarget(served, _CONTEXT.sub("", model.base_model), region, endpoint_url=None)
 
