@@ -106,7 +106,7 @@ class BedrockProvider:
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(
         DEFAULT_BASE_MODEL, {"epochCount": 2, "batchSize": 32, "learningRateMultiplier": 1.0}
     )
-    settings: ClassVar[type[BedrockSettings]] = BedrockSettings
+    settings: ClassVar[type[ProviderSettings]] = BedrockSettings
 
     def __init__(self, settings: BedrockSettings, root: Path) -> None:
         self._settings = settings
@@ -234,7 +234,7 @@ class BedrockProvider:
         upload = upload_files(dataset, "bedrock")
         name = _job_name(request.key, attempt)
         tags = [{"key": _KEY_TAG, "value": request.key}]
-        order = {
+        order: dict[str, Any] = {
             "jobName": name,
             "customModelName": name,
             "roleArn": self._settings.role_arn,
@@ -256,12 +256,12 @@ class BedrockProvider:
 
     def _uploaded(self, content: bytes, digest: str) -> str:
         """The URI of the file with this content, sent unless it is there."""
-        place = {"Bucket": self._settings.bucket, "Key": f"{self._settings.prefix}/{digest}.jsonl"}
+        bucket, name = self._settings.bucket, f"{self._settings.prefix}/{digest}.jsonl"
         try:
-            self._call("s3", "head_object", **place)
+            self._call("s3", "head_object", Bucket=bucket, Key=name)
         except (NotFound, Unauthorized):  # who may not list a bucket is told 403 of a file that is not there
-            self._call("s3", "put_object", **place, Body=content, ContentType="application/jsonl")
-        return f"s3://{place['Bucket']}/{place['Key']}"
+            self._call("s3", "put_object", Bucket=bucket, Key=name, Body=content, ContentType="application/jsonl")
+        return f"s3://{bucket}/{name}"
 
     # --- models
 
