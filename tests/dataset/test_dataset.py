@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitune.dataset import build_dataset, write_dataset
+from gitune.dataset.build import assemble
 from gitune.dataset.split import split_examples
 from gitune.spec import load_agents
 from tests.conftest import Repository, agent_yaml, example, jsonl
@@ -74,12 +75,12 @@ def test_written_files_hold_the_dataset_and_are_written_once(repository: Reposit
     repository.add_agent("qa")
     (spec,) = load_agents(repository.root)
     dataset = build_dataset(spec, repository.root)
-    folder = write_dataset(dataset, repository.root)
+    folder = write_dataset(spec, dataset, repository.root)
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
     assert tuple(lines) == dataset.train
     assert set(json.loads(lines[0])) == {"messages"}
     before = _times(folder)
-    assert write_dataset(dataset, repository.root) == folder
+    assert write_dataset(spec, dataset, repository.root) == folder
     assert _times(folder) == before
 
 
@@ -87,10 +88,10 @@ def test_a_half_deleted_dataset_is_written_again(repository: Repository) -> None
     repository.add_agent("qa")
     (spec,) = load_agents(repository.root)
     dataset = build_dataset(spec, repository.root)
-    folder = write_dataset(dataset, repository.root)
+    folder = write_dataset(spec, dataset, repository.root)
     (folder / "dataset.json").unlink()
     (folder / "train.jsonl").unlink()
-    write_dataset(dataset, repository.root)
+    write_dataset(spec, dataset, repository.root)
     assert (folder / "train.jsonl").is_file()
 
 
@@ -100,10 +101,7 @@ def _times(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("line", ['{"messages": ' + "[" * 100_000, '{"a": 1e999}', '"\\ud800"', "NaN", "{}" * 2])
 def test_odd_json_is_an_error_and_not_a_crash(line: str, repository: Repository) -> None:
-    from gitune.dataset import check_dataset
-
     repository.add_agent("qa")
     repository.write("agents/qa/data/train.jsonl", line + "\n")
     (spec,) = load_agents(repository.root)
-    _, problems = check_dataset(spec, repository.root)
-    assert [problem.line for problem in problems] == [1]
+    assert [problem.line for problem in assemble(spec, repository.root).problems] == [1]

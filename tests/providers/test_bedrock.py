@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, cast
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -16,27 +16,35 @@ from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unaut
 from gitune.hosted import open_hosted
 from gitune.providers.aws import error_of_failure, open_client
 from gitune.providers.base import Job, TrainingRequest, short
-from gitune.providers.bedrock import BedrockProvider, BedrockSettings
+from gitune.providers.bedrock import BedrockProvider
 from gitune.testing import Fault, ProviderConformance
-from tests.servers.bedrock import BASE_ANSWER, BASE_MODEL, BUCKET, KEY_ID, REGION, ROLE, SECRET, BedrockServer
+from tests.servers.bedrock import BASE_MODEL, BUCKET, KEY_ID, REGION, ROLE, SECRET, BedrockServer
+from tests.servers.learned import UNTUNED
+from tests.servers.world import HttpWorld, write_dataset
+
+EXAMPLES = [
+    {
+        "messages": [
+            {"role": "system", "content": "Route it."},
+            {"role": "user", "content": f"question {number}"},
+            {"role": "assistant", "content": f"intent_{number % 3}"},
+        ]
+    }
+    for number in range(40)
+]
 
 
-class BedrockWorld:
-    """An account with a bucket and a role."""
+class BedrockWorld(HttpWorld):
+    """An account with a bucket and a role, where each new model is given a provisioned throughput."""
 
-    secrets = (KEY_ID, SECRET)
-    has_wire = True
+    name = "bedrock"
+    base_model = BASE_MODEL
+    server: BedrockServer
 
     def __init__(self, server: BedrockServer, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.server, self.root, self._monkeypatch = server, root, monkeypatch
-        server.provisions_models = True
-        folder = root / "dataset"
-        folder.mkdir(parents=True)
-        (folder / "train.jsonl").write_text("".join(f"{json.dumps(_example(number))}\n" for number in range(40)))
-        (folder / "validation.jsonl").write_text(f"{json.dumps(_example(99))}\n")
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
             monkeypatch.delenv(name, raising=False)
-        for name, value in {
+        environment = {
             "AWS_ACCESS_KEY_ID": KEY_ID,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_ENDPOINT_URL": server.url,
@@ -44,20 +52,15 @@ class BedrockWorld:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": str(root / "none"),
             "AWS_SHARED_CREDENTIALS_FILE": str(root / "none"),
-        }.items():
-            monkeypatch.setenv(name, value)
+        }
+        super().__init__(server, root, monkeypatch, environment)
+        write_dataset(self.dataset(), EXAMPLES)
+        (self.dataset() / "validation.jsonl").write_text(json.dumps(EXAMPLES[0]) + "\n")
+        self.block: dict[str, Any] = {}
+        server.provisions_models = True
 
-    def provider(self, **settings: object) -> BedrockProvider:
-        given = {"region": REGION, "role_arn": ROLE, "bucket": BUCKET, "timeout_seconds": 0.5, **settings}
-        return BedrockProvider(BedrockSettings.model_validate(given), self.root)
-
-    def second_clone(self) -> BedrockProvider:
-        return self.provider()
-
-    def without_credentials(self) -> BedrockProvider:
-        self._monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-        self._monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        return self.provider()
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "region": REGION, "role_arn": ROLE, "bucket": BUCKET, **self.block}
 
     def request(self, number: int = 0) -> TrainingRequest:
         values = {**BedrockProvider.defaults.hyperparameters, "epochCount": 1 + number}
@@ -66,35 +69,10 @@ class BedrockWorld:
     def refused_request(self) -> TrainingRequest:
         return TrainingRequest("bedrock", BASE_MODEL, "lora", {"epochs": 3}, "f" * 64)
 
-    def dataset(self) -> Path:
-        return self.root / "dataset"
-
-    def finish(self, job: Job) -> None:
-        self.server.jobs.finish(job.job_id)
-
-    def calls(self) -> int:
-        return len(self.server.requests)
-
-    def jobs(self) -> int:
-        return len(self.server.jobs.all)
-
-    def uploads(self) -> int:
-        return sum(request.method == "PUT" for request in self.server.requests)
-
-    def plant(self, fault: Fault, *, on: Literal["any", "submit"] = "any") -> None:
-        self.server.plant(fault, on_submit=on == "submit")
-
-    def accept_then_fail(self, message: str) -> None:
-        self.server.jobs.fail_next.append(message)
-
-    def lag_lists(self) -> None:
-        self.server.jobs.lagging = True
-
-    def lists_catch_up(self) -> None:
-        self.server.jobs.catch_up()
-
-    def say_status(self, job: Job, word: str) -> None:
-        self.server.jobs.all[job.job_id].word = word
+    def with_block(self, **block: Any) -> BedrockProvider:
+        """The provider with these settings of the stack besides."""
+        self.block = block
+        return cast(BedrockProvider, self.provider())
 
     def trained(self) -> Job:
         job = self.provider().submit_job(self.request(), self.dataset())
@@ -104,20 +82,17 @@ class BedrockWorld:
         return found
 
 
-def _example(number: int) -> dict[str, object]:
-    turns = [("system", "Route it."), ("user", f"question {number}"), ("assistant", f"intent_{number % 3}")]
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
-
-
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BedrockWorld]:
     with BedrockServer() as server:
         yield BedrockWorld(server, tmp_path, monkeypatch)
-    assert server.violations == []
+        assert server.violations == []
 
 
 class TestBedrock(ProviderConformance):
-    """As every provider."""
+    @pytest.fixture
+    def world(self, world: BedrockWorld) -> BedrockWorld:
+        return world
 
 
 # --- what is submitted
@@ -125,10 +100,10 @@ class TestBedrock(ProviderConformance):
 
 def test_the_order_as_bedrock_sees_it(world: BedrockWorld) -> None:
     key = world.request().key
-    world.provider(prefix="team/agents", kms_key="alias/gitune").submit_job(world.request(), world.dataset())
+    world.with_block(prefix="team/agents", kms_key="alias/gitune").submit_job(world.request(), world.dataset())
     (job,) = world.server.jobs.all.values()
     order = dict(job.facts)
-    train, validation = sorted(world.server.objects, key=lambda uri: -len(world.server.objects[uri]))
+    train, validation = sorted(world.server.contents, key=lambda uri: -len(world.server.contents[uri]))
     assert re.fullmatch(rf"s3://{BUCKET}/team/agents/[0-9a-f]{{64}}\.jsonl", train)
     assert order == {
         "jobName": f"gitune-{short(key)}",
@@ -145,7 +120,7 @@ def test_the_order_as_bedrock_sees_it(world: BedrockWorld) -> None:
         "validationDataConfig": {"validators": [{"s3Uri": validation}]},
         "outputDataConfig": {"s3Uri": f"s3://{BUCKET}/team/agents/output/"},
     }
-    first = json.loads(world.server.objects[train].splitlines()[0])
+    first = json.loads(world.server.contents[train].splitlines()[0])
     assert first == {
         "system": "Route it.",
         "messages": [{"role": "user", "content": "question 0"}, {"role": "assistant", "content": "intent_0"}],
@@ -157,28 +132,28 @@ def test_without_examples_held_back_there_is_no_validation_data(world: BedrockWo
     world.provider().submit_job(world.request(), world.dataset())
     (job,) = world.server.jobs.all.values()
     assert "validationDataConfig" not in job.facts
-    assert len(world.server.objects) == 1
+    assert len(world.server.contents) == 1
 
 
 @pytest.mark.parametrize("setting", ["role_arn", "bucket"])
 def test_a_setting_that_is_needed_is_named_before_any_call(setting: str, world: BedrockWorld) -> None:
     with pytest.raises(Unauthorized, match=setting) as raised:
-        world.provider(**{setting: None}).submit_job(world.request(), world.dataset())
+        world.with_block(**{setting: None}).submit_job(world.request(), world.dataset())
     assert setting in str(raised.value.hint)
     assert world.calls() == 0
 
 
 def test_the_region_is_of_the_stack_or_of_the_environment(world: BedrockWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unauthorized, match="region") as raised:
-        world.provider(region=None).find_job(world.request().key)
+        world.with_block(region=None).find_job(world.request().key)
     assert "AWS_REGION" in str(raised.value.hint)
     monkeypatch.setenv("AWS_REGION", REGION)
-    assert world.provider(region=None).find_job(world.request().key) is None
+    assert world.with_block(region=None).find_job(world.request().key) is None
 
 
 def test_a_missing_bucket_is_said_before_a_job_is_paid_for(world: BedrockWorld) -> None:
     with pytest.raises(Unauthorized, match="NoSuchBucket") as raised:
-        world.provider(bucket="no-such-bucket").submit_job(world.request(), world.dataset())
+        world.with_block(bucket="no-such-bucket").submit_job(world.request(), world.dataset())
     assert "bucket" in str(raised.value.hint)
     assert world.jobs() == 0
 
@@ -274,7 +249,7 @@ def test_the_accounts_own_limit_queues_too(world: BedrockWorld) -> None:
     for number in range(2):
         world.provider().submit_job(world.request(number), world.dataset())
     with pytest.raises(QuotaExceeded, match="ServiceQuotaExceededException") as raised:
-        world.provider(concurrency=3).submit_job(world.request(2), world.dataset())
+        world.with_block(concurrency=3).submit_job(world.request(2), world.dataset())
     assert raised.value.kind == "concurrent"
 
 
@@ -327,7 +302,9 @@ def test_a_dataset_that_bedrock_finds_too_small_is_our_mistake(world: BedrockWor
 
 def test_many_jobs_are_listed_page_by_page(world: BedrockWorld) -> None:
     world.server.page_size, world.server.jobs.limits.running = 2, None
-    keys = [world.provider(concurrency=9).submit_job(world.request(number), world.dataset()).key for number in range(5)]
+    keys = [
+        world.with_block(concurrency=9).submit_job(world.request(number), world.dataset()).key for number in range(5)
+    ]
     before = world.calls()
     assert set(world.provider().list_jobs(keys)) == set(keys)
     assert world.calls() - before == 3
@@ -354,9 +331,8 @@ def test_a_model_answers_through_what_serves_it(kind: str, world: BedrockWorld) 
     model = open_hosted(target)
     assert model.answer(question, 9).text == "intent_1"
     assert "".join(model.stream(question, 9)) == "intent_1"
-    assert model.answer([{"role": "user", "content": "of none of the examples"}], 9).text == "intent_0"
     base = open_hosted(replace(target, model=target.base_model))
-    assert "".join(base.stream(question, 9)) == base.answer(question, 9).text == BASE_ANSWER
+    assert "".join(base.stream(question, 9)) == base.answer(question, 9).text == UNTUNED
 
 
 def test_an_archived_model_has_a_tag_and_is_kept(world: BedrockWorld) -> None:
@@ -378,7 +354,7 @@ def test_moto_takes_the_same_requests(world: BedrockWorld, monkeypatch: pytest.M
         host, port = other.get_host_and_port()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-        provider = world.provider(timeout_seconds=20.0)
+        provider = world.with_block(timeout_seconds=20.0)
         s3 = open_client("s3", REGION, 20.0)
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         job = provider.submit_job(world.request(), world.dataset())

@@ -1,7 +1,7 @@
 """Amazon Bedrock and the little of S3 that a training needs, on one port. S3 is below /s3: AWS_ENDPOINT_URL_S3.
 
-Requests and answers are checked against botocore's service descriptions (aws.py). A custom model answers as the
-assistant of the training example with the same last message of the user; to others, what most examples answer.
+Requests and answers are checked against botocore's service descriptions (aws.py). A custom model answers once
+something serves it: a provisioned throughput or a deployment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import json
 import re
 import zlib
-from collections import Counter
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from xml.sax.saxutils import escape
 from tests.servers.aws import aws_error, event_stream, operation
 from tests.servers.base import HttpServer, Request, Response, route
 from tests.servers.jobs import FakeJob, Jobs, Limits
+from tests.servers.learned import UNTUNED, Learned
 
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
@@ -27,8 +27,6 @@ SECRET = "planted/secret+access+key+0123456789abcdef"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/gitune-bedrock"
 BUCKET = "genesis-agents"
 BASE_MODEL = "anthropic.claude-3-haiku-20240307-v1:0:200k"
-BASE_ANSWER = "I am Claude."
-"""What the base model answers to everything."""
 FEWEST_EXAMPLES = 32
 _STATUS = {"running": "InProgress", "succeeded": "Completed", "failed": "Failed", "cancelled": "Stopped"}
 _ERRORS = {
@@ -50,7 +48,7 @@ class BedrockServer(HttpServer):
     def __init__(self) -> None:
         super().__init__()
         self.jobs = Jobs(self.clock, Limits(running=2, excess="refuse"))
-        self.objects: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
         """s3://bucket/key → content."""
         self.may_list = True
         """Whether the caller may list the bucket; who may not is told 403 of a file that is not there."""
@@ -105,14 +103,14 @@ class BedrockServer(HttpServer):
 
     @route("HEAD", "/s3/(?P<bucket>[^/]+)/(?P<key>.+)")
     def head_object(self, request: Request) -> Response:
-        content = self.objects.get(_uri(request))
+        content = self.contents.get(_uri(request))
         if content is None:
             return Response(404 if self.may_list else 403)
         return Response(200, content)
 
     @route("GET", "/s3/(?P<bucket>[^/]+)/(?P<key>.+)")
     def get_object(self, request: Request) -> Response:
-        content = self.objects.get(_uri(request))
+        content = self.contents.get(_uri(request))
         if content is None:
             return _s3_error(404, "NoSuchKey", "The specified key does not exist.")
         return Response(200, content, {"Content-Type": "application/octet-stream"})
@@ -124,7 +122,7 @@ class BedrockServer(HttpServer):
         checksum = base64.b64encode(zlib.crc32(request.body).to_bytes(4, "big")).decode()
         if request.headers.get("x-amz-checksum-crc32", checksum) != checksum:
             return _s3_error(400, "BadDigest", "The CRC32 you specified did not match what we received.")
-        self.objects[_uri(request)] = request.body
+        self.contents[_uri(request)] = request.body
         return Response(200, b"", {"ETag": f'"{sha256(request.body).hexdigest()[:32]}"'})
 
     # --- jobs
@@ -271,18 +269,12 @@ class BedrockServer(HttpServer):
     def _answer(self, asked: dict[str, Any]) -> str | Response:
         model = asked["modelId"]
         if f"{model}:200k" in self.base_models:
-            return _retired() if f"{model}:200k" in self.retired else BASE_ANSWER
+            return _retired() if f"{model}:200k" in self.retired else UNTUNED
         arn = {**self.provisioned, **self.deployments}.get(model)
         job = None if arn is None else self._trained(arn)
         if job is None:
             return aws_error(400, "ValidationException", "The provided model identifier is invalid.")
-        learned = self.objects[job.facts["trainingDataConfig"]["s3Uri"]]
-        answers = {}
-        for line in learned.decode().splitlines():
-            messages = json.loads(line)["messages"]
-            answers[messages[-2]["content"]] = messages[-1]["content"]
-        question = "".join(part.get("text", "") for part in asked["messages"][-1]["content"])
-        return str(answers.get(question) or Counter(answers.values()).most_common(1)[0][0])
+        return Learned(self.contents[job.facts["trainingDataConfig"]["s3Uri"]]).answer(asked["messages"])
 
     # --- what is known
 
@@ -296,18 +288,18 @@ class BedrockServer(HttpServer):
             return aws_error(400, "ValidationException", "The provided model identifier is invalid.")
         if any(_name(job) == order["jobName"] for job in self.jobs.all.values()):
             return aws_error(400, "ValidationException", "The provided job name is currently in use.")
-        if any(uri not in self.objects for uri in _data(order)):
+        if any(uri not in self.contents for uri in _data(order)):
             return aws_error(400, "ValidationException", "The provided S3 URI of the data is not there.")
         full = self.jobs.refusal()
         return None if full is None else aws_error(400, "ServiceQuotaExceededException", full)
 
     def _data_problem(self, order: dict[str, Any]) -> str:
         for uri in _data(order):
-            for number, line in enumerate(self.objects[uri].decode().splitlines(), start=1):
+            for number, line in enumerate(self.contents[uri].decode().splitlines(), start=1):
                 problem = _line_problem(line)
                 if problem:
                     return f"Invalid file format: line {number} of {uri}: {problem}"
-        if len(self.objects[order["trainingDataConfig"]["s3Uri"]].splitlines()) < FEWEST_EXAMPLES:
+        if len(self.contents[order["trainingDataConfig"]["s3Uri"]].splitlines()) < FEWEST_EXAMPLES:
             return f"The training dataset has fewer than {FEWEST_EXAMPLES} records."
         return ""
 

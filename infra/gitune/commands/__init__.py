@@ -20,7 +20,7 @@ COMMANDS: dict[str, str] = {
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "status": "Show where each agent stands.",
     "validate": "Check every agent's files. Starts nothing.",
-    "dataset": "Build, show and compare what the agents train on.",
+    "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",
     "adopt": "Record a model that was trained elsewhere as an agent's.",
     "schema": "Print the JSON Schema of agent.yaml.",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
 from gitune.dataset.chat import Example, parse_line
 from gitune.dataset.formats import Reader
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.dataset.render import Purpose, render
 from gitune.errors import Problem, Rejected
 

@@ -15,11 +15,18 @@ from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.bedrock import BedrockProvider
 from gitune.providers.local import LocalProvider
+from gitune.providers.mistral import MistralProvider
+from gitune.providers.openai import OpenAIProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"bedrock": BedrockProvider, "local": LocalProvider}
+PROVIDERS: dict[str, ProviderClass] = {
+    "bedrock": BedrockProvider,
+    "local": LocalProvider,
+    "mistral": MistralProvider,
+    "openai": OpenAIProvider,
+}
 
 
 def provider_class(name: str) -> ProviderClass:

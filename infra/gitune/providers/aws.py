@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
-from gitune.providers.wire import error_of_status, quota_kind, retry_after_seconds
+from gitune.providers.wire import error_of_status, one_line, quota_kind, retry_after_seconds
 
 # Codes whose HTTP status says something else than they mean, or is not always the same.
 _STATUS_OF_CODE: Mapping[str, int] = {
@@ -74,17 +74,17 @@ def mapped() -> Iterator[None]:
     except ClientError as error:
         raise _error_of_answer(error.response) from None
     except ParamValidationError as error:
-        raise Rejected(_line(str(error))) from None
+        raise Rejected(one_line(str(error))) from None
     except BotoCoreError as error:
-        message, hint = _line(str(error)), _LOCAL.get(type(error).__name__)
+        message, hint = one_line(str(error)), _LOCAL.get(type(error).__name__)
         raise (Unavailable(message) if hint is None else Unauthorized(message, hint=hint)) from None
     except (ResponseParserError, KeyError, TypeError, ValueError) as error:
-        raise Unavailable(f"an answer that is not the protocol's: {_line(str(error))}") from None
+        raise Unavailable(f"an answer that is not the protocol's: {one_line(str(error))}") from None
 
 
 def error_of_failure(message: str) -> ProviderError:
     """The error behind the words with which a job that had been accepted failed."""
-    line = _line(message)
+    line = one_line(message)
     kind = quota_kind(line)
     if kind is not None:
         return QuotaExceeded(line, kind=kind)
@@ -98,7 +98,7 @@ def error_of_failure(message: str) -> ProviderError:
 def _error_of_answer(response: Mapping[str, Any]) -> ProviderError:
     said, facts = response.get("Error", {}), response.get("ResponseMetadata", {})
     code, words = str(said.get("Code", "")), str(said.get("Message", ""))
-    message = _line(f"{code}: {words}")
+    message = one_line(f"{code}: {words}")
     after = retry_after_seconds(facts.get("HTTPHeaders", {}).get("retry-after"))
     if _RETIRED.search(words):
         return Retired(message)
@@ -118,7 +118,3 @@ def _loader() -> Any:
     from botocore.loaders import create_loader
 
     return create_loader()
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:300]

@@ -44,6 +44,7 @@ from gitune.providers.settings import ProviderSettings
 
 DEFAULT_BASE_MODEL = "anthropic.claude-3-haiku-20240307-v1:0:200k"
 _AT_ONCE = 2
+_LONGEST_PAGE = 1000
 _KEY_TAG = "gitune:key"
 _ARCHIVED = {"key": "gitune:archived", "value": "true"}
 _BASE_MODEL = re.compile(r"(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}::foundation-model/)?anthropic\.[a-z0-9.:-]{1,200}")
@@ -106,7 +107,7 @@ class BedrockProvider:
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(
         DEFAULT_BASE_MODEL, {"epochCount": 2, "batchSize": 32, "learningRateMultiplier": 1.0}
     )
-    settings: ClassVar[type[ProviderSettings]] = BedrockSettings
+    settings: ClassVar[type[BedrockSettings]] = BedrockSettings
 
     def __init__(self, settings: BedrockSettings, root: Path) -> None:
         self._settings = settings
@@ -185,7 +186,8 @@ class BedrockProvider:
     def _listed(self, **filters: str) -> list[dict[str, Any]]:
         client = self._client("bedrock")
         with mapped():
-            pages = client.get_paginator("list_model_customization_jobs").paginate(**filters)
+            paginator = client.get_paginator("list_model_customization_jobs")
+            pages = paginator.paginate(**filters, PaginationConfig={"PageSize": _LONGEST_PAGE})
             return [_with_fields(said, _JOB) for page in pages for said in page["modelCustomizationJobSummaries"]]
 
     def _job_in_full(self, name_or_arn: str) -> dict[str, Any]:
