@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 from moto.server import ThreadedMotoServer
 
-from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
+from gitune.errors import InvalidInput, ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
 from gitune.hosted import open_hosted
+from gitune.project import Project
 from gitune.providers.aws import error_of_failure, open_client
 from gitune.providers.base import Job, TrainingRequest, short
 from gitune.providers.bedrock import BedrockProvider
@@ -184,6 +185,26 @@ def test_check_asks_whether_another_word_was_meant(world: BedrockWorld) -> None:
     assert (problem.file, problem.hint) == ("epochcount", "did you mean 'epochCount'?")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("role_arn", "gitune-bedrock"),
+        ("bucket", "s3://genesis-agents"),
+        ("prefix", "/gitune/"),
+        ("region", "Oregon"),
+        ("secret", "x"),
+    ],
+)
+def test_its_block_of_a_stack_is_checked_with_file_and_line(key: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: x\nruntime: python\n")
+    block = f"config:\n  gitune:providers:\n    bedrock:\n      concurrency: 2\n      {key}: {value}\n"
+    (tmp_path / "Pulumi.dev.yaml").write_text(block)
+    with pytest.raises(InvalidInput) as raised:
+        Project.open("dev", tmp_path)
+    (problem,) = raised.value.problems
+    assert (problem.file, problem.line) == ("Pulumi.dev.yaml", 5)
+
+
 # --- attempts
 
 
@@ -272,6 +293,25 @@ def test_a_refusal_has_the_class_that_it_means(
     with pytest.raises(error, match=code):
         world.provider().submit_job(world.request(), world.dataset())
     assert world.jobs() == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (503, "SlowDown", Unavailable),
+        (500, "InternalError", Unavailable),
+        (403, "AccessDenied", Unauthorized),
+        (400, "ExpiredToken", Unauthorized),
+    ],
+)
+def test_an_upload_that_fails_costs_nothing(
+    status: int, code: str, error: type[Exception], world: BedrockWorld
+) -> None:
+    world.server.upload_codes.append((status, code, "planted by the test"))
+    with pytest.raises(error, match=code):
+        world.provider().submit_job(world.request(), world.dataset())
+    assert world.jobs() == 0
+    assert world.provider().submit_job(world.request(), world.dataset()).live
 
 
 def test_a_base_model_at_the_end_of_its_life_is_retired(world: BedrockWorld) -> None:

@@ -69,6 +69,8 @@ class BedrockServer(HttpServer):
         """Longest page of a list."""
         self.codes: list[tuple[int, str, str]] = []
         """Status, code and message of the next refusals of create_model_customization_job."""
+        self.upload_codes: list[tuple[int, str, str]] = []
+        """The same of put_object."""
 
     # --- for tests
 
@@ -117,6 +119,8 @@ class BedrockServer(HttpServer):
 
     @route("PUT", "/s3/(?P<bucket>[^/]+)/(?P<key>.+)")
     def put_object(self, request: Request) -> Response:
+        if self.upload_codes:
+            return _s3_error(*self.upload_codes.pop(0))
         if request.parts["bucket"] != BUCKET:
             return _s3_error(404, "NoSuchBucket", "The specified bucket does not exist")
         checksum = base64.b64encode(zlib.crc32(request.body).to_bytes(4, "big")).decode()

@@ -72,9 +72,10 @@ _HYPERPARAMETERS: Mapping[str, tuple[type, float, float]] = {
 }
 _JOB = ("jobArn", "jobName", "status", "creationTime")
 _SERVING = (
-    ("list_custom_model_deployments", "Active", "modelDeploymentSummaries", "customModelDeploymentArn"),
     ("list_provisioned_model_throughputs", "InService", "provisionedModelSummaries", "provisionedModelArn"),
+    ("list_custom_model_deployments", "Active", "modelDeploymentSummaries", "customModelDeploymentArn"),
 )
+"""The calls that tell what answers for a custom model, the one that is paid for by the hour first."""
 _SETTING = "below gitune:providers: bedrock: in Pulumi.<stack>.yaml"
 
 
@@ -168,9 +169,9 @@ class BedrockProvider:
         self._call("bedrock", "tag_resource", resourceARN=self._must_get(model_id).model_id, tags=[_ARCHIVED])
 
     def chat_target(self, model_id: str) -> ConverseTarget:
-        """The model's deployment, else its provisioned throughput.
+        """The model's provisioned throughput, else its on-demand deployment.
 
-        gitune starts neither: both are billed, the latter by the hour. A custom model that has none cannot be asked
+        gitune starts neither: both are billed, the former by the hour. A custom model that has none cannot be asked
         (Converse takes no ARN of one); then this raises Unavailable.
         """
         model = self._must_get(model_id)
