@@ -6,7 +6,7 @@ sends it. What failed or was stopped is tried again as the next attempt, with a 
     gitune-<first 16 digits of the key>        token <key>
     gitune-<first 16 digits of the key>-2      token <key>-2
 
-Names are never free again in an account, so attempts are counted through them, and a job is asked for by its name,
+A name is used once in an account, so attempts are counted through names, and a job is asked for by its name,
 which does not lag as a list may. Credentials, profile, region and endpoints are what boto3 finds: AWS_ACCESS_KEY_ID,
 AWS_PROFILE, AWS_ENDPOINT_URL_BEDROCK and the rest.
 
