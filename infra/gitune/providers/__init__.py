@@ -14,11 +14,12 @@ from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.local import LocalProvider
+from gitune.providers.ray import RayProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider}
+PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider, "ray": RayProvider}
 
 
 def provider_class(name: str) -> ProviderClass:

@@ -1,0 +1,524 @@
+"""Ray Jobs on any cluster, KubeRay included: the cluster runs gitune's own training script.
+
+A job's submission ID is made of its training key, so Ray itself refuses a second one. Data, script, adapter and outcome
+go through a store that both sides can reach; training/store_job.py says what lies in it. Ray forgets its jobs when its
+head restarts. The store does not: what was trained stays trained, with no cluster left to ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.errors import (
+    GituneError,
+    NotFound,
+    Problem,
+    ProviderError,
+    QuotaExceeded,
+    Rejected,
+    Unauthorized,
+    Unavailable,
+)
+from gitune.prices import Tokens
+from gitune.providers.base import (
+    Estimate,
+    Job,
+    JobStatus,
+    LocalTarget,
+    Model,
+    TrainingDefaults,
+    TrainingKey,
+    TrainingRequest,
+    short,
+)
+from gitune.providers.settings import HttpSettings
+from gitune.providers.wire import error_of_status, quota_kind, retry_after_seconds
+from gitune.training import sft, store_job
+from gitune.training.base_model import DEFAULT_BASE_MODEL, resolve_base_model
+from gitune.training.store_job import Store
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+_PREFIX = "ray:"
+_MODEL_ID = re.compile(r"ray:[0-9a-f]{16}")
+_JOB_ID = re.compile(r"gitune-([0-9a-f]{16})(?:-(\d+))?")
+_WORDS: Mapping[str, JobStatus] = {"PENDING": "queued", "RUNNING": "running", "STOPPED": "cancelled"}
+_KILLED = {"JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_START_FAILURE", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE"}
+_MOST_KILLS = 5
+_READERS = 16
+# The first script comes from the store like everything else, so nothing is packed, uploaded or unpacked by Ray.
+_BOOTSTRAP = "import sys, fsspec; exec(compile(fsspec.open(sys.argv[1]).open().read(), 'store_job.py', 'exec'))"
+
+
+class RaySettings(HttpSettings):
+    """`base_url` is the dashboard's; `key_variable` names the variable with the token of a secured cluster."""
+
+    cpus: Annotated[float, Field(gt=0, description="CPUs that Ray sets aside for a job.")] = 1
+    gpus: Annotated[float, Field(ge=0, description="GPUs that Ray sets aside: a share below 1, or whole ones.")] = 0
+    store: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z][a-z0-9+]*://[^@\s]+$",
+            description="Where data, adapter and outcome go, such as s3://bucket/gitune. Left out: a folder below "
+            ".gitune, right only for a cluster on this machine.",
+        ),
+    ] = None
+    python: Annotated[
+        str | None, Field(min_length=1, description="The interpreter in the cluster. Left out: this one, or python.")
+    ] = None
+    pip: Annotated[tuple[str, ...], Field(strict=False, description="Packages that Ray installs for each job.")] = ()
+    image: Annotated[str | None, Field(min_length=1, description="Container image that Ray runs each job in.")] = None
+    usd_per_hour: Annotated[float | None, Field(ge=0, description="Price of what a job sets aside.")] = None
+
+    @model_validator(mode="after")
+    def _fits_ray(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus must be a share below 1 or a whole number")
+        if self.pip and self.image:
+            raise ValueError("pip and image exclude each other: install the packages in the image")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the store holds of one job."""
+
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RayProvider:
+    """Jobs of a Ray cluster. How many run at once is the cluster's to decide: the others wait there."""
+
+    name: ClassVar[str] = "ray"
+    defaults: ClassVar[TrainingDefaults] = TrainingDefaults(DEFAULT_BASE_MODEL, sft.default_hyperparameters())
+    settings: ClassVar[type[RaySettings]] = RaySettings
+
+    def __init__(self, settings: RaySettings, root: Path) -> None:
+        self._settings = settings
+        self._root = root
+        self._store_url = settings.store or f"file://{(root / '.gitune' / 'ray').resolve()}"
+
+    def check(self, request: TrainingRequest) -> list[Problem]:
+        """The embedded base model and the default store are for a cluster on this machine."""
+        wrong = sft.check_hyperparameters(request.hyperparameters)
+        problems = [Problem(name, 0, message) for name, message in wrong.items()]
+        if request.base_model == DEFAULT_BASE_MODEL and not self._is_here():
+            message = f"{DEFAULT_BASE_MODEL} is embedded in gitune, the cluster does not have it"
+            hint = "name a Hugging Face ID, such as HuggingFaceTB/SmolLM2-135M-Instruct"
+            problems.append(Problem("base_model", 0, message, hint))
+        if self._settings.store is None and not _is_loopback(_address(self._settings)):
+            message = f"the cluster at {_address(self._settings)} cannot read a folder of this machine"
+            problems.append(Problem("store", 0, message, "set store: s3://... in gitune:providers: ray:"))
+        return problems
+
+    def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
+        """Unknown: nobody tells how fast a cluster is."""
+        return Estimate(usd=None, minutes=None)
+
+    def find_job(self, key: TrainingKey) -> Job | None:
+        if trained := self._trained(key):
+            return trained
+        return self._job(key, self._attempts(key))
+
+    def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
+        key = request.key
+        if trained := self._trained(key):
+            return trained
+        attempts = self._attempts(key)
+        found = self._job(key, attempts)
+        if found is not None and (found.live or found.status == "succeeded"):
+            return found
+        job_id = _job_id(key, len(attempts) + 1)
+        entrypoint = self._put_inputs(request, dataset, job_id)
+        try:
+            self._client().submit_job(
+                entrypoint=entrypoint,
+                submission_id=job_id,
+                runtime_env=self._runtime_env(),
+                metadata={"gitune_key": key},
+                entrypoint_num_cpus=self._settings.cpus,
+                entrypoint_num_gpus=self._settings.gpus or None,
+            )
+        except Unavailable as error:
+            if "already exists" not in error.message:  # Ray says it with status 500
+                raise
+            found = self._job(key, self._attempts(key))
+            if found is None:
+                raise
+            return found
+        return Job(key, job_id, "queued", detail="waiting for the cluster")
+
+    def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
+        """One list of the store, one of the cluster, and then what the store says of those that it lists."""
+        with self._asking_store() as store:
+            there = set(store.names("jobs"))
+        jobs = self._each(self._trained, [key for key in keys if short(key) in there])
+        rest = [key for key in keys if key not in jobs]
+        if not rest:
+            return jobs
+        attempts = _by_name(self._client().jobs())
+        return {**jobs, **self._each(lambda key: self._job(key, attempts.get(short(key), [])), rest)}
+
+    def cancel_job(self, job_id: str) -> None:
+        """Ray stops a running job within seconds, and a waiting one only when its turn comes: then it ends at once."""
+        match = _JOB_ID.fullmatch(job_id)
+        if match is None:
+            raise NotFound(f"no Ray job '{job_id}'")
+        folder = f"jobs/{match[1]}"
+        with self._asking_store() as store:
+            outcome = store.read_json(f"{folder}/outcome.json") or {}
+            config = store.read_json(f"{folder}/config.json") or {}
+        if outcome.get("submission") == job_id:
+            return
+        info = self._client().job(job_id)
+        if info is None:
+            raise NotFound(f"no Ray job '{job_id}'")
+        if info["status"] in ("STOPPED", "SUCCEEDED", "FAILED"):
+            return
+        if config.get("submission") == job_id:
+            with self._asking_store() as store:
+                store.write_json(f"{folder}/config.json", {**config, "cancelled": True})
+        self._client().stop_job(job_id)
+
+    def get_model(self, model_id: str) -> Model | None:
+        outcome = self._outcome(model_id)
+        if outcome is None:
+            return None
+        with self._asking_store() as store:
+            archived = store.read(f"{_folder(model_id)}/archived") is not None
+        return Model(model_id, outcome["base_model"], archived, outcome["training"])
+
+    def archive_model(self, model_id: str) -> None:
+        """Leaves a mark beside the model in the store; nothing is deleted."""
+        if self._outcome(model_id) is None:
+            raise NotFound(f"no model '{model_id}' in {self._store_url}")
+        with self._asking_store() as store:
+            store.write(f"{_folder(model_id)}/archived", b"")
+
+    def chat_target(self, model_id: str) -> LocalTarget:
+        """Downloads the adapter on the first call, to .gitune/models of the repository."""
+        outcome = self._outcome(model_id)
+        if outcome is None:
+            raise NotFound(f"no model '{model_id}' in {self._store_url}", hint="run: gitune up")
+        folder = self._root / ".gitune" / "models" / model_id.removeprefix(_PREFIX)
+        if not folder.is_dir():
+            with self._asking_store() as store:
+                _download(store, outcome, folder)
+        return LocalTarget(outcome["base_model"], folder)
+
+    # --- the store
+
+    @contextlib.contextmanager
+    def _asking_store(self) -> Iterator[Store]:
+        """The one place that turns what file systems raise into gitune's errors."""
+        try:
+            yield Store.open(self._store_url)
+        except ProviderError:
+            raise
+        except ImportError as error:
+            hint = f"pip install {error.name}" if error.name else "pip install 'gitune[ray]'"
+            raise Unauthorized(f"store {self._store_url} needs the package {error.name}", hint=hint) from None
+        except Exception as error:
+            message = f"store {self._store_url}: {_last_line(str(error)) or type(error).__name__}"
+            if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
+                raise Unauthorized(message, hint="check your credentials for the store") from None
+            raise Unavailable(message) from None
+
+    def _outcome(self, model_id: str) -> dict[str, Any] | None:
+        """How the job of a model ended well."""
+        if not _MODEL_ID.fullmatch(model_id):
+            return None
+        with self._asking_store() as store:
+            outcome = store.read_json(f"{_folder(model_id)}/outcome.json")
+        return outcome if outcome is not None and outcome["status"] == "succeeded" else None
+
+    def _trained(self, key: TrainingKey) -> Job | None:
+        outcome = self._outcome(_PREFIX + short(key))
+        if outcome is None or outcome["key"] != key:
+            return None
+        return self._job_of_outcome(key, outcome)
+
+    def _record(self, key: TrainingKey) -> _Record:
+        with self._asking_store() as store:
+            names = ("outcome", "config", "status")
+            outcome, config, status = (store.read_json(f"jobs/{short(key)}/{name}.json") or {} for name in names)
+        return _Record(outcome if outcome.get("key") == key else {}, config, status)
+
+    def _put_inputs(self, request: TrainingRequest, dataset: Path, job_id: str) -> str:
+        """Everything that the job needs, into the store. Returns the command that starts it."""
+        load = request.base_model
+        if self._is_here():
+            try:
+                load = resolve_base_model(load)
+            except GituneError as error:
+                raise Unauthorized(error.message, hint=error.hint) from None
+        with self._asking_store() as store:
+            files = {"sft.py": store.add(Path(sft.__file__).read_bytes())}
+            files |= {name: store.add((dataset / name).read_bytes()) for name in (TRAIN_FILE, VALIDATION_FILE)}
+            script = store.add(Path(store_job.__file__).read_bytes())
+            folder = f"jobs/{short(request.key)}"
+            config = {
+                "key": request.key,
+                "base_model": request.base_model,
+                "load": load,
+                "method": request.method,
+                "hyperparameters": dict(request.hyperparameters),
+                "fingerprint": request.fingerprint,
+                "files": files,
+                "submission": job_id,
+            }
+            store.remove(f"{folder}/outcome.json")  # a failure's, or there would be nothing to submit
+            store.write_json(f"{folder}/config.json", config)
+        python = self._settings.python or (sys.executable if self._is_here() else "python")
+        arguments = [f"{store.url}/{script}", store.url, short(request.key), job_id]
+        return shlex.join([python, "-c", _BOOTSTRAP, *arguments])
+
+    # --- the cluster
+
+    def _client(self) -> Any:
+        return _client_class()(_address(self._settings), _headers(self._settings), self._settings.timeout_seconds)
+
+    def _runtime_env(self) -> dict[str, Any]:
+        if self._settings.image:
+            return {"image_uri": self._settings.image}
+        return {"pip": list(self._settings.pip)} if self._settings.pip else {}
+
+    def _is_here(self) -> bool:
+        """Whether the cluster is on this machine. A loopback address alone may be a forwarded port."""
+        return _is_loopback(_address(self._settings)) and self._store_url.startswith("file://")
+
+    def _attempts(self, key: TrainingKey) -> list[Mapping[str, Any]]:
+        """The job's submissions by ID, oldest first: an ID is known at once, whatever a list shows."""
+        client = self._client()
+        attempts: list[Mapping[str, Any]] = []
+        while (info := client.job(_job_id(key, len(attempts) + 1))) is not None:
+            attempts.append(info)
+        return attempts
+
+    def _each(self, look: Any, keys: Sequence[TrainingKey]) -> dict[TrainingKey, Job]:
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(look, keys)
+            return {key: job for key, job in zip(keys, found, strict=True) if job is not None}
+
+    # --- from both to a Job
+
+    def _job(self, key: TrainingKey, attempts: Sequence[Mapping[str, Any]]) -> Job | None:
+        """The newest submission's. The cluster was asked first: what it calls ended has its outcome in the store."""
+        own = [info for info in attempts if (info.get("metadata") or {}).get("gitune_key") == key]
+        record = self._record(key) if own or not attempts else _Record()
+        if record.outcome.get("status") == "succeeded" or (record.outcome and not own):
+            return self._job_of_outcome(key, record.outcome)
+        if not own:
+            return None
+        info = own[-1]
+        job_id = str(info["submission_id"])
+        facts = self._facts(info, record)
+        if record.config.get("submission") == job_id and record.config.get("cancelled"):
+            return Job(key, job_id, "cancelled", **{**facts, "detail": "cancelled"})
+        if info["status"] in ("SUCCEEDED", "FAILED"):
+            if record.outcome.get("submission") == job_id:
+                return self._job_of_outcome(key, record.outcome)
+            kills = sum(other["status"] == "FAILED" for other in own)
+            status, error = _failure(info, kills)
+            return Job(key, job_id, status, error=error, **facts)
+        return Job(key, job_id, _WORDS.get(info["status"], "unknown"), **facts)
+
+    def _facts(self, info: Mapping[str, Any], record: _Record) -> dict[str, Any]:
+        status = record.status if record.status.get("submission") == info["submission_id"] else {}
+        began, ended = status.get("began"), info.get("end_time")
+        seconds = None if began is None else (ended / 1000 if ended else time.time()) - began
+        waiting = (info.get("message") or "") if info["status"] == "PENDING" else "starting"
+        return {
+            "progress": status.get("progress"),
+            "eta_seconds": status.get("eta_seconds"),
+            "seconds": seconds,
+            "cost_usd": self._cost(seconds) if ended else None,
+            "detail": status.get("stage") or waiting,
+        }
+
+    def _job_of_outcome(self, key: TrainingKey, outcome: Mapping[str, Any]) -> Job:
+        job_id, seconds = outcome["submission"], outcome["seconds"]
+        cost = self._cost(seconds)
+        if outcome["status"] == "succeeded":
+            model_id = _PREFIX + short(key)
+            return Job(key, job_id, "succeeded", model_id, seconds=seconds, cost_usd=cost, detail="finished")
+        return Job(key, job_id, "failed", error=_error(outcome), seconds=seconds, cost_usd=cost)
+
+    def _cost(self, seconds: float | None) -> float | None:
+        rate = self._settings.usd_per_hour
+        return None if rate is None or seconds is None else round(seconds / 3600 * rate, 6)
+
+
+def _error(outcome: Mapping[str, Any]) -> ProviderError:
+    error = outcome.get("error") or {}
+    message = _last_line(str(error.get("message", ""))) or "the training failed without a reason"
+    if error.get("kind") == "rejected":
+        return Rejected(message, hint="mend agent.yaml or the data")
+    if kind := quota_kind(message):
+        return QuotaExceeded(message, kind=kind)
+    return ProviderError(message, hint=f"run: ray job logs {outcome['submission']}")
+
+
+def _failure(info: Mapping[str, Any], kills: int) -> tuple[JobStatus, ProviderError | None]:
+    """What an end without an outcome means."""
+    message = _last_line(info.get("message") or "") or "no reason given"
+    hint = f"run: ray job logs {info['submission_id']}"
+    if info.get("error_type") == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
+        hint = "the cluster had no room in time: set fewer cpus or gpus, or RAY_JOB_START_TIMEOUT_SECONDS on its head"
+        return "failed", QuotaExceeded("no room on the cluster", kind="concurrent", hint=hint)
+    if info.get("error_type") in _KILLED or (info.get("driver_exit_code") or 0) > 128:
+        if kills < _MOST_KILLS:
+            return "lost", None
+        return "failed", ProviderError(f"killed {kills} times, perhaps for want of memory: {message}", hint=hint)
+    if info.get("driver_exit_code") in (126, 127):
+        hint = "is the cluster on this machine? If not, set store and python in gitune:providers: ray:"
+    elif info["status"] == "SUCCEEDED":
+        message = "it ended, but its outcome is not in the store"
+    return "failed", ProviderError(message, hint=hint)
+
+
+def _job_id(key: TrainingKey, attempt: int) -> str:
+    return f"gitune-{short(key)}" + (f"-{attempt}" if attempt > 1 else "")
+
+
+def _by_name(infos: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """gitune's submissions by the first digits of their keys, oldest first."""
+    found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for info in infos:
+        if match := _JOB_ID.fullmatch(info.get("submission_id") or ""):
+            found.setdefault(match[1], []).append((int(match[2] or 1), info))
+    return {name: [info for _, info in sorted(group, key=lambda item: item[0])] for name, group in found.items()}
+
+
+def _folder(model_id: str) -> str:
+    return f"jobs/{model_id.removeprefix(_PREFIX)}"
+
+
+def _download(store: Store, outcome: Mapping[str, Any], folder: Path) -> None:
+    """The adapter, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    try:
+        for name, digest in outcome["files"].items():
+            store.fetch(f"{outcome['model']}/{name}", digest, work / Path(name).name)
+        with contextlib.suppress(OSError):  # another process was faster, with the same bytes
+            work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _address(settings: RaySettings) -> str:
+    """Of the dashboard. The stack's block wins over the environment. Raises Unauthorized for what is not a URL."""
+    named = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    address = settings.base_url or named or DEFAULT_ADDRESS
+    if not address.startswith(("http://", "https://")):
+        hint = "set RAY_ADDRESS, or base_url in the stack, to the dashboard's URL, such as http://127.0.0.1:8265"
+        raise Unauthorized(f"'{address}' is not the URL of a Ray dashboard", hint=hint)
+    return address.rstrip("/")
+
+
+def _is_loopback(address: str) -> bool:
+    return urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _headers(settings: RaySettings) -> dict[str, str]:
+    """As Ray's own command line takes them, and the block's token. RAY_AUTH_TOKEN is the SDK's own business."""
+    try:
+        headers = dict(json.loads(os.environ.get("RAY_JOB_HEADERS") or "{}"))
+    except (ValueError, TypeError):
+        raise Unauthorized("RAY_JOB_HEADERS is not a JSON object of headers", hint='such as {"X-Key": "..."}') from None
+    if settings.key_variable is not None:
+        token = os.environ.get(settings.key_variable)
+        if not token:
+            hint = f"export {settings.key_variable}=... with the cluster's token"
+            raise Unauthorized(f"{settings.key_variable} is not set", hint=hint)
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+@functools.cache
+def _client_class() -> Any:
+    """The SDK's client, with time-outs, raising gitune's errors. Importing Ray takes a second, so it is done late."""
+    try:
+        import requests
+        from ray.dashboard.modules.dashboard_sdk import SubmissionClient
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
+    except ImportError as error:
+        message = f"provider ray needs the package {error.name}"
+        raise Unauthorized(message, hint="pip install 'gitune[ray]'") from None
+
+    class Client(JobSubmissionClient):  # type: ignore[misc]
+        def __init__(self, address: str, headers: dict[str, str], timeout: float) -> None:
+            # not JobSubmissionClient's: that asks the server's version twice, and lets RAY_ADDRESS win over `address`
+            try:
+                SubmissionClient.__init__(self, address=address, headers=headers)
+            except RayError as error:
+                raise Unauthorized(_last_line(str(error)), hint=_TOKEN_HINT) from None
+            self._timeout = timeout
+
+        def _check_connection_and_version(self, *_args: Any, **_kwargs: Any) -> None:
+            """What is older than Ray 2.2 (2022) answers in its own words."""
+
+        def _do_request(self, method: str, endpoint: str, **kwargs: Any) -> Any:
+            try:
+                answer = super()._do_request(method, endpoint, timeout=self._timeout, **kwargs)
+            except RayError as error:  # 401 and 403
+                raise Unauthorized(_first_line(str(error)), hint=_TOKEN_HINT) from None
+            except requests.RequestException as error:
+                message = f"no answer from Ray at {self._address}: {type(error).__name__}"
+                raise Unavailable(message, hint="is the cluster up, and its port forwarded?") from None
+            if answer.status_code != 200:
+                message = _last_line(answer.text) or f"HTTP {answer.status_code}"
+                after = retry_after_seconds(answer.headers.get("Retry-After"))
+                raise error_of_status(answer.status_code, message, retry_after=after)
+            try:
+                answer.json()
+            except ValueError:
+                raise Unavailable(f"what answers at {self._address} is not Ray") from None
+            return answer
+
+        def job(self, job_id: str) -> Mapping[str, Any] | None:
+            """As JSON: the SDK's own classes refuse a status that a later Ray adds."""
+            try:
+                return dict(self._do_request("GET", f"/api/jobs/{job_id}").json())
+            except NotFound:
+                return None
+
+        def jobs(self) -> list[Mapping[str, Any]]:
+            return list(self._do_request("GET", "/api/jobs/").json())
+
+    return Client
+
+
+_TOKEN_HINT = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_JOB_HEADERS, or key_variable in the stack"
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
+
+
+def _last_line(text: str) -> str:
+    """The line of a traceback that says it. A page of HTML says nothing."""
+    if text.lstrip().startswith("<"):
+        return ""
+    return next((line.strip() for line in reversed(text.splitlines()) if len(line.strip()) > 1), "")[:300]
