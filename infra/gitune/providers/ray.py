@@ -8,9 +8,6 @@ head restarts. The store does not: what was trained stays trained, with no clust
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
-import os
 import re
 import shlex
 import shutil
@@ -22,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -49,13 +45,13 @@ from gitune.providers.base import (
     TrainingRequest,
     short,
 )
-from gitune.providers.settings import HttpSettings
-from gitune.providers.wire import error_of_status, quota_kind, retry_after_seconds
+from gitune.providers.ray_client import address_of, headers_of, is_loopback, last_line, open_client
+from gitune.providers.settings import HttpSettings, ProviderSettings
+from gitune.providers.wire import quota_kind
 from gitune.training import sft, store_job
 from gitune.training.base_model import DEFAULT_BASE_MODEL, resolve_base_model
 from gitune.training.store_job import Store
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _PREFIX = "ray:"
 _MODEL_ID = re.compile(r"ray:[0-9a-f]{16}")
 _JOB_ID = re.compile(r"gitune-([0-9a-f]{16})(?:-(\d+))?")
@@ -110,7 +106,7 @@ class RayProvider:
 
     name: ClassVar[str] = "ray"
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(DEFAULT_BASE_MODEL, sft.default_hyperparameters())
-    settings: ClassVar[type[RaySettings]] = RaySettings
+    settings: ClassVar[type[ProviderSettings]] = RaySettings
 
     def __init__(self, settings: RaySettings, root: Path) -> None:
         self._settings = settings
@@ -125,8 +121,8 @@ class RayProvider:
             message = f"{DEFAULT_BASE_MODEL} is embedded in gitune, the cluster does not have it"
             hint = "name a Hugging Face ID, such as HuggingFaceTB/SmolLM2-135M-Instruct"
             problems.append(Problem("base_model", 0, message, hint))
-        if self._settings.store is None and not _is_loopback(_address(self._settings)):
-            message = f"the cluster at {_address(self._settings)} cannot read a folder of this machine"
+        if self._settings.store is None and not is_loopback(self._address()):
+            message = f"the cluster at {self._address()} cannot read a folder of this machine"
             problems.append(Problem("store", 0, message, "set store: s3://... in gitune:providers: ray:"))
         return problems
 
@@ -237,8 +233,8 @@ class RayProvider:
         except ImportError as error:
             hint = f"pip install {error.name}" if error.name else "pip install 'gitune[ray]'"
             raise Unauthorized(f"store {self._store_url} needs the package {error.name}", hint=hint) from None
-        except Exception as error:
-            message = f"store {self._store_url}: {_last_line(str(error)) or type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
+            message = f"store {self._store_url}: {last_line(str(error)) or type(error).__name__}"
             if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
                 raise Unauthorized(message, hint="check your credentials for the store") from None
             raise Unavailable(message) from None
@@ -295,7 +291,11 @@ class RayProvider:
     # --- the cluster
 
     def _client(self) -> Any:
-        return _client_class()(_address(self._settings), _headers(self._settings), self._settings.timeout_seconds)
+        headers = headers_of(self._settings.key_variable)
+        return open_client(self._address(), headers, self._settings.timeout_seconds)
+
+    def _address(self) -> str:
+        return address_of(self._settings.base_url)
 
     def _runtime_env(self) -> dict[str, Any]:
         if self._settings.image:
@@ -304,7 +304,7 @@ class RayProvider:
 
     def _is_here(self) -> bool:
         """Whether the cluster is on this machine. A loopback address alone may be a forwarded port."""
-        return _is_loopback(_address(self._settings)) and self._store_url.startswith("file://")
+        return is_loopback(self._address()) and self._store_url.startswith("file://")
 
     def _attempts(self, key: TrainingKey) -> list[Mapping[str, Any]]:
         """The job's submissions by ID, oldest first: an ID is known at once, whatever a list shows."""
@@ -370,7 +370,7 @@ class RayProvider:
 
 def _error(outcome: Mapping[str, Any]) -> ProviderError:
     error = outcome.get("error") or {}
-    message = _last_line(str(error.get("message", ""))) or "the training failed without a reason"
+    message = last_line(str(error.get("message", ""))) or "the training failed without a reason"
     if error.get("kind") == "rejected":
         return Rejected(message, hint="mend agent.yaml or the data")
     if kind := quota_kind(message):
@@ -380,7 +380,7 @@ def _error(outcome: Mapping[str, Any]) -> ProviderError:
 
 def _failure(info: Mapping[str, Any], kills: int) -> tuple[JobStatus, ProviderError | None]:
     """What an end without an outcome means."""
-    message = _last_line(info.get("message") or "") or "no reason given"
+    message = last_line(info.get("message") or "") or "no reason given"
     hint = f"run: ray job logs {info['submission_id']}"
     if info.get("error_type") == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
         hint = "the cluster had no room in time: set fewer cpus or gpus, or RAY_JOB_START_TIMEOUT_SECONDS on its head"
@@ -424,101 +424,3 @@ def _download(store: Store, outcome: Mapping[str, Any], folder: Path) -> None:
             work.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _address(settings: RaySettings) -> str:
-    """Of the dashboard. The stack's block wins over the environment. Raises Unauthorized for what is not a URL."""
-    named = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    address = settings.base_url or named or DEFAULT_ADDRESS
-    if not address.startswith(("http://", "https://")):
-        hint = "set RAY_ADDRESS, or base_url in the stack, to the dashboard's URL, such as http://127.0.0.1:8265"
-        raise Unauthorized(f"'{address}' is not the URL of a Ray dashboard", hint=hint)
-    return address.rstrip("/")
-
-
-def _is_loopback(address: str) -> bool:
-    return urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def _headers(settings: RaySettings) -> dict[str, str]:
-    """As Ray's own command line takes them, and the block's token. RAY_AUTH_TOKEN is the SDK's own business."""
-    try:
-        headers = dict(json.loads(os.environ.get("RAY_JOB_HEADERS") or "{}"))
-    except (ValueError, TypeError):
-        raise Unauthorized("RAY_JOB_HEADERS is not a JSON object of headers", hint='such as {"X-Key": "..."}') from None
-    if settings.key_variable is not None:
-        token = os.environ.get(settings.key_variable)
-        if not token:
-            hint = f"export {settings.key_variable}=... with the cluster's token"
-            raise Unauthorized(f"{settings.key_variable} is not set", hint=hint)
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
-
-
-@functools.cache
-def _client_class() -> Any:
-    """The SDK's client, with time-outs, raising gitune's errors. Importing Ray takes a second, so it is done late."""
-    try:
-        import requests
-        from ray.dashboard.modules.dashboard_sdk import SubmissionClient
-        from ray.exceptions import RayError
-        from ray.job_submission import JobSubmissionClient
-    except ImportError as error:
-        message = f"provider ray needs the package {error.name}"
-        raise Unauthorized(message, hint="pip install 'gitune[ray]'") from None
-
-    class Client(JobSubmissionClient):  # type: ignore[misc]
-        def __init__(self, address: str, headers: dict[str, str], timeout: float) -> None:
-            # not JobSubmissionClient's: that asks the server's version twice, and lets RAY_ADDRESS win over `address`
-            try:
-                SubmissionClient.__init__(self, address=address, headers=headers)
-            except RayError as error:
-                raise Unauthorized(_last_line(str(error)), hint=_TOKEN_HINT) from None
-            self._timeout = timeout
-
-        def _check_connection_and_version(self, *_args: Any, **_kwargs: Any) -> None:
-            """What is older than Ray 2.2 (2022) answers in its own words."""
-
-        def _do_request(self, method: str, endpoint: str, **kwargs: Any) -> Any:
-            try:
-                answer = super()._do_request(method, endpoint, timeout=self._timeout, **kwargs)
-            except RayError as error:  # 401 and 403
-                raise Unauthorized(_first_line(str(error)), hint=_TOKEN_HINT) from None
-            except requests.RequestException as error:
-                message = f"no answer from Ray at {self._address}: {type(error).__name__}"
-                raise Unavailable(message, hint="is the cluster up, and its port forwarded?") from None
-            if answer.status_code != 200:
-                message = _last_line(answer.text) or f"HTTP {answer.status_code}"
-                after = retry_after_seconds(answer.headers.get("Retry-After"))
-                raise error_of_status(answer.status_code, message, retry_after=after)
-            try:
-                answer.json()
-            except ValueError:
-                raise Unavailable(f"what answers at {self._address} is not Ray") from None
-            return answer
-
-        def job(self, job_id: str) -> Mapping[str, Any] | None:
-            """As JSON: the SDK's own classes refuse a status that a later Ray adds."""
-            try:
-                return dict(self._do_request("GET", f"/api/jobs/{job_id}").json())
-            except NotFound:
-                return None
-
-        def jobs(self) -> list[Mapping[str, Any]]:
-            return list(self._do_request("GET", "/api/jobs/").json())
-
-    return Client
-
-
-_TOKEN_HINT = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_JOB_HEADERS, or key_variable in the stack"
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
-
-
-def _last_line(text: str) -> str:
-    """The line of a traceback that says it. A page of HTML says nothing."""
-    if text.lstrip().startswith("<"):
-        return ""
-    return next((line.strip() for line in reversed(text.splitlines()) if len(line.strip()) > 1), "")[:300]

@@ -206,12 +206,13 @@ def _train(submission: Submission) -> int:
         command += ["--validation", str(work / "validation.jsonl")]
     process = subprocess.Popen(command)
     signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
-    mirror = _Mirror(submission)
+    mirror, pause = _Mirror(submission), 0.5
     while True:
         try:
-            return process.wait(timeout=MIRROR_SECONDS)
+            return process.wait(timeout=pause)
         except subprocess.TimeoutExpired:
             mirror.look()
+            pause = min(2 * pause, MIRROR_SECONDS)
 
 
 class _Mirror:
