@@ -20,7 +20,7 @@ EXAMPLE = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistan
 
 # Python runs this before anything else. It stands for sft.py alone: the cluster, the job's script, which fetches,
 # mirrors and puts, and the store are the real ones.
-_STUB = '''
+_STUB = """
 import json, os, pathlib, sys, time
 if any(argument.endswith("/sft.py") for argument in sys.orig_argv):
     told = pathlib.Path(sys.prefix, "told.json")
@@ -28,7 +28,7 @@ if any(argument.endswith("/sft.py") for argument in sys.orig_argv):
     output = pathlib.Path(sys.orig_argv[sys.orig_argv.index("--output") + 1])
     config = json.loads(pathlib.Path(sys.orig_argv[sys.orig_argv.index("--config") + 1]).read_text())
     checkpoint = output / "checkpoints" / "checkpoint-3" / "trainer_state.json"
-    status = {"status": "running", "stage": "training", "progress": 0.5, "resumed": checkpoint.is_file()}
+    status = {"status": "running", "stage": "training", "progress": 0.5}
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     (output / "checkpoints" / "identity").write_text("identity")
     (checkpoint.parent / "optimizer.pt").write_bytes(b"weights")
@@ -42,10 +42,10 @@ if any(argument.endswith("/sft.py") for argument in sys.orig_argv):
         os._exit(1 if kind == "rejected" else 3)
     (output / "model").mkdir()
     (output / "model" / "adapter_config.json").write_text("{}")
-    facts = {"base_model": config["base_model"], "key": config["key"], "resumed": status["resumed"]}
+    facts = {"base_model": config["base_model"], "key": config["key"]}
     (output / "model" / "training.json").write_text(json.dumps(facts))
     os._exit(0)
-'''
+"""
 
 
 def stub_python(folder: Path) -> Path:

@@ -36,4 +36,3 @@ class Proxy(HttpServer):
         path = quote(request.path) + (f"?{urlencode(request.query)}" if request.query else "")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOPS}
         return self.changed(request, self.forward(request.method, path, request.body, headers))
-

@@ -117,12 +117,16 @@ class RayProvider:
         """The embedded base model and the default store are for a cluster on this machine."""
         wrong = sft.check_hyperparameters(request.hyperparameters)
         problems = [Problem(name, 0, message) for name, message in wrong.items()]
+        try:
+            address = self._address()
+        except Unauthorized as error:
+            return [*problems, Problem("RAY_ADDRESS", 0, error.message, error.hint)]
         if request.base_model == DEFAULT_BASE_MODEL and not self._is_here():
             message = f"{DEFAULT_BASE_MODEL} is embedded in gitune, the cluster does not have it"
             hint = "name a Hugging Face ID, such as HuggingFaceTB/SmolLM2-135M-Instruct"
             problems.append(Problem("base_model", 0, message, hint))
-        if self._settings.store is None and not is_loopback(self._address()):
-            message = f"the cluster at {self._address()} cannot read a folder of this machine"
+        if self._settings.store is None and not is_loopback(address):
+            message = f"the cluster at {address} cannot read a folder of this machine"
             problems.append(Problem("store", 0, message, "set store: s3://... in gitune:providers: ray:"))
         return problems
 
@@ -231,8 +235,8 @@ class RayProvider:
         except ProviderError:
             raise
         except ImportError as error:
-            hint = f"pip install {error.name}" if error.name else "pip install 'gitune[ray]'"
-            raise Unauthorized(f"store {self._store_url} needs the package {error.name}", hint=hint) from None
+            hint = "pip install 'gitune[ray]', and this file system's package"
+            raise Unauthorized(f"store {self._store_url}: {last_line(str(error))}", hint=hint) from None
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             message = f"store {self._store_url}: {last_line(str(error)) or type(error).__name__}"
             if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
@@ -282,7 +286,6 @@ class RayProvider:
                 "files": files,
                 "submission": job_id,
             }
-            store.remove(f"{folder}/outcome.json")  # a failure's, or there would be nothing to submit
             store.write_json(f"{folder}/config.json", config)
         python = self._settings.python or (sys.executable if self._is_here() else "python")
         arguments = [f"{store.url}/{script}", store.url, short(request.key), job_id]
@@ -322,7 +325,10 @@ class RayProvider:
     # --- from both to a Job
 
     def _job(self, key: TrainingKey, attempts: Sequence[Mapping[str, Any]]) -> Job | None:
-        """The newest submission's. The cluster was asked first: what it calls ended has its outcome in the store."""
+        """The newest submission's. The cluster was asked first: what it calls ended has its outcome in the store.
+
+        IDs begin anew with the cluster's head: an outcome older than the submission is that of a namesake.
+        """
         own = [info for info in attempts if (info.get("metadata") or {}).get("gitune_key") == key]
         record = self._record(key) if own or not attempts else _Record()
         if record.outcome.get("status") == "succeeded" or (record.outcome and not own):
@@ -335,7 +341,7 @@ class RayProvider:
         if record.config.get("submission") == job_id and record.config.get("cancelled"):
             return Job(key, job_id, "cancelled", **{**facts, "detail": "cancelled"})
         if info["status"] in ("SUCCEEDED", "FAILED"):
-            if record.outcome.get("submission") == job_id:
+            if record.outcome.get("submission") == job_id and record.outcome["ended_at"] * 1000 >= info["start_time"]:
                 return self._job_of_outcome(key, record.outcome)
             kills = sum(other["status"] == "FAILED" for other in own)
             status, error = _failure(info, kills)
@@ -385,7 +391,7 @@ def _failure(info: Mapping[str, Any], kills: int) -> tuple[JobStatus, ProviderEr
     if info.get("error_type") == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
         hint = "the cluster had no room in time: set fewer cpus or gpus, or RAY_JOB_START_TIMEOUT_SECONDS on its head"
         return "failed", QuotaExceeded("no room on the cluster", kind="concurrent", hint=hint)
-    if info.get("error_type") in _KILLED or (info.get("driver_exit_code") or 0) > 128:
+    if info.get("error_type") in _KILLED or not 0 <= (info.get("driver_exit_code") or 0) <= 128:
         if kills < _MOST_KILLS:
             return "lost", None
         return "failed", ProviderError(f"killed {kills} times, perhaps for want of memory: {message}", hint=hint)

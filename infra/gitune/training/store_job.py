@@ -188,7 +188,9 @@ def run(store_url: str, job: str, name: str) -> int:
 def _fetch_inputs(submission: Submission) -> None:
     for name, path in submission.config["files"].items():
         submission.store.fetch(path, path.rpartition("/")[2], submission.work / name)
-    config = {**submission.config, "base_model": submission.config["load"]}
+    # no more than decides the weights: sft.py goes on only from checkpoints of the very same config
+    config = {name: submission.config[name] for name in ("key", "method", "hyperparameters", "fingerprint")}
+    config["base_model"] = submission.config["load"]
     (submission.work / "config.json").write_text(json.dumps(config), encoding="utf-8")
     checkpoints = f"{submission.folder}/checkpoints"
     for name in submission.store.files(checkpoints):
