@@ -187,12 +187,12 @@ class RayProvider:
         with self._asking_store() as store:
             outcome = store.read_json(f"{folder}/outcome.json") or {}
             config = store.read_json(f"{folder}/config.json") or {}
-        if outcome.get("submission") == job_id:
+        if outcome.get("submission") == job_id and outcome["status"] == "succeeded":
             return
         info = self._client().job(job_id)
-        if info is None:
+        if info is None and outcome.get("submission") != job_id:
             raise NotFound(f"no Ray job '{job_id}'")
-        if info["status"] in ("STOPPED", "SUCCEEDED", "FAILED"):
+        if info is None or info["status"] in ("STOPPED", "SUCCEEDED", "FAILED"):
             return
         if config.get("submission") == job_id:
             with self._asking_store() as store:
@@ -249,7 +249,7 @@ class RayProvider:
             return None
         with self._asking_store() as store:
             outcome = store.read_json(f"{_folder(model_id)}/outcome.json")
-        return outcome if outcome is not None and outcome["status"] == "succeeded" else None
+        return outcome if outcome is not None and outcome.get("status") == "succeeded" else None
 
     def _trained(self, key: TrainingKey) -> Job | None:
         outcome = self._outcome(_PREFIX + short(key))
@@ -352,7 +352,7 @@ class RayProvider:
         status = record.status if record.status.get("submission") == info["submission_id"] else {}
         began, ended = status.get("began"), info.get("end_time")
         seconds = None if began is None else (ended / 1000 if ended else time.time()) - began
-        waiting = (info.get("message") or "") if info["status"] == "PENDING" else "starting"
+        waiting = {"PENDING": "waiting for the cluster", "RUNNING": "starting"}.get(info["status"], "")
         return {
             "progress": status.get("progress"),
             "eta_seconds": status.get("eta_seconds"),
