@@ -11,6 +11,7 @@ from gitune.dataset.sources import KINDS
 from gitune.errors import Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.spec import AgentSpec, Source
+from gitune.store_url import holds_password
 from gitune.yaml_source import YamlSource, parse_yaml
 
 MIX_TOLERANCE = 1e-9
@@ -57,6 +58,9 @@ def _check_source(item: Source, place: _Place, spec: AgentSpec, source: YamlSour
         except ValueError as error:
             yield source.problem((*place, "columns", role), f"bad template: {error}")
     if item.is_remote:
+        if holds_password(item.path):
+            message = "a source's URL must not hold a password"
+            yield source.problem((*place, "path"), message, "credentials come from the environment")
         return
     if item.sha256:
         yield source.problem((*place, "sha256"), "only a remote source is pinned", "git keeps local files: remove it")

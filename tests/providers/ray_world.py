@@ -13,10 +13,10 @@ from gitune.providers.base import Job, TrainingRequest
 from gitune.providers.ray import RayProvider, RaySettings
 from gitune.testing import Fault
 from tests.servers.ray import TOKEN, RayProxy
+from tests.servers.world import write_dataset
 
 KEY_VARIABLE = "GITUNE_RAY_TOKEN"
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-EXAMPLE = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]}
 
 # Python runs this before anything else. It stands for sft.py alone: the cluster, the job's script, which fetches,
 # mirrors and puts, and the store are the real ones.
@@ -73,9 +73,7 @@ class RayWorld:
         self.store = f"file://{folder / 'store'}"
         self.python = stub_python(folder / "python")
         self._timeout = 30.0
-        (folder / "dataset").mkdir()
-        (folder / "dataset" / "train.jsonl").write_text(f"{json.dumps(EXAMPLE)}\n" * 10)
-        (folder / "dataset" / "validation.jsonl").write_text(f"{json.dumps(EXAMPLE)}\n")
+        write_dataset(folder / "dataset")
 
     def settings(self, **changes: Any) -> RaySettings:
         values = {

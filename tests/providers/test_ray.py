@@ -6,18 +6,20 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from gitune.errors import ProviderError, Unauthorized, Unavailable
+from gitune.errors import NotFound, ProviderError, Unauthorized, Unavailable
 from gitune.providers.base import TrainingKey, TrainingRequest
 from gitune.providers.ray import RayProvider, RaySettings
 from gitune.training import store_job
 from gitune.training.base_model import DEFAULT_BASE_MODEL
 from gitune.training.store_job import Store
+from tests import s3
 from tests.journey import wait_until
 from tests.providers.ray_world import stub_python
 
@@ -66,6 +68,8 @@ def test_wrong_hyperparameters_are_found(tmp_path: Path) -> None:
         {"gpus": 1.5},
         {"store": "bucket/gitune"},
         {"store": "s3://key:secret@bucket"},
+        {"store": "simplecache::s3://bucket"},
+        {"store": "s4://bucket"},
         {"base_url": "ray://head:10001"},
         {"pip": ["trl"], "image": "org/image"},
         {"gpu": 1},
@@ -115,8 +119,17 @@ def test_a_store_without_its_package_says_which(tmp_path: Path) -> None:
 # --- the store
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    with s3.served() as url:
+        yield url
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "s3":
+        request.getfixturevalue("s3_server")
+        return Store.open(f"s3://{s3.BUCKET}/{tmp_path.name}")
     return Store.open(f"{request.param}://{tmp_path}/store")
 
 
@@ -152,8 +165,8 @@ def test_files_and_folders(store: Store) -> None:
 class Cluster:
     """Runs the script on this machine, with a training that takes no time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.store = Store.open(f"file://{folder}/store")
+    def __init__(self, folder: Path, store: str | None = None) -> None:
+        self.store = Store.open(store or f"file://{folder}/store")
         self.folder = f"jobs/{'a' * 16}"
         self._python = stub_python(folder / "python")
         self._told = folder / "python" / "told.json"
@@ -261,6 +274,36 @@ def test_what_was_trained_stays_trained_with_no_cluster_left(cluster: Cluster, t
     assert target.adapter is not None
     assert (target.adapter / "adapter_config.json").is_file()
     assert not list(target.adapter.parent.glob(".tmp-*"))
+
+
+def test_an_object_store_does_as_well(s3_server: str, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, f"s3://{s3.BUCKET}/{tmp_path.name}")
+    cluster.tell(seconds=60)
+    process = cluster.start()
+    checkpoint = f"{cluster.folder}/checkpoints/checkpoint-3/trainer_state.json"
+    wait_until(lambda: cluster.store.read(checkpoint), "the checkpoint is in the store")
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    cluster.tell(seconds=0.1)
+    assert cluster.start().wait() == 0
+    settings = RaySettings(base_url="http://127.0.0.1:1", store=cluster.store.url)
+    provider = RayProvider(settings, tmp_path / "clone")
+    assert provider.list_jobs([KEY])[KEY].status == "succeeded"
+    provider.archive_model(f"ray:{'a' * 16}")
+    model = provider.get_model(f"ray:{'a' * 16}")
+    assert model is not None
+    assert model.archived
+    adapter = provider.chat_target(f"ray:{'a' * 16}").adapter
+    assert adapter is not None
+    assert (adapter / "training.json").is_file()
+
+
+def test_an_adapter_that_was_deleted_from_the_store_is_not_found(cluster: Cluster, tmp_path: Path) -> None:
+    assert cluster.start().wait() == 0
+    cluster.store.remove(cluster.read("outcome")["model"])
+    with pytest.raises(NotFound) as raised:
+        RayProvider(RaySettings(store=cluster.store.url), tmp_path / "clone").chat_target(f"ray:{'a' * 16}")
+    assert cluster.store.url in raised.value.message
 
 
 def test_an_adapter_that_was_changed_in_the_store_is_refused(cluster: Cluster, tmp_path: Path) -> None:

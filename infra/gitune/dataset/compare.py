@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE, dataset_folder
-from gitune.errors import UserError
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 
 _SHOWN = 10  # examples of each kind on a terminal
 
@@ -30,17 +29,10 @@ class Comparison:
         return asdict(self)
 
 
-def recorded_lines(root: Path, fingerprint: str) -> list[str]:
-    """The examples of a dataset that was built here, named by its fingerprint or the beginning of it."""
-    folders = sorted(dataset_folder(root, "").glob(f"{fingerprint}*"))
-    if len(folders) != 1:
-        known = ", ".join(path.name[:12] for path in sorted(dataset_folder(root, "").glob("*")))
-        count = "no dataset" if not folders else f"{len(folders)} datasets"
-        raise UserError(
-            f"{count} '{fingerprint}' here", hint=f"known: {known}" if known else "run: gitune dataset build"
-        )
-    files = [folders[0] / name for name in (TRAIN_FILE, VALIDATION_FILE)]
-    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+def recorded_lines(folder: Path) -> list[str]:
+    """The examples of a dataset, as they were written."""
+    texts = ((folder / name).read_text(encoding="utf-8") for name in (TRAIN_FILE, VALIDATION_FILE))
+    return [line for text in texts for line in text.split("\n") if line]
 
 
 def compare(before: Sequence[str], after: Sequence[str]) -> Comparison:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gitune.dataset.filesystem import first_line, missing_package, open_filesystem
 from gitune.dataset.sources import SourceFile
 from gitune.errors import UserError
 from gitune.files import read_json, write_atomic
 
-_PACKAGES: Mapping[str, str] = {"hf": "huggingface_hub", "s3": "s3fs", "gs": "gcsfs", "http": "aiohttp"}
 _VERSIONS = ("ETag", "etag", "e_tag", "oid", "blob_id", "md5Hash", "generation", "VersionId")
 """What file systems call the thing that changes with the content."""
 _BLOCK_BYTES = 1 << 20
@@ -29,7 +29,7 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
     folder = root / ".gitune" / "sources"
     if pinned is not None and (folder / pinned).is_file():
         return SourceFile.of(folder / pinned, url, _name(url))
-    filesystem, path = _open(url)
+    filesystem, path = open_filesystem(url)
     note = folder / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
     try:
         version = _version(filesystem.info(path))
@@ -40,33 +40,15 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
                 return SourceFile.of(kept, url, _name(url))
         digest = _download(filesystem, path, folder)
     except ImportError as error:  # some file systems import their client when they are first used
-        raise _missing(url, error) from error
+        raise missing_package(url, error) from error
     except Exception as error:
-        detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UserError(f"{url}: cannot be read: {detail}", hint="check the address and your credentials") from error
+        message = f"{url}: cannot be read: {first_line(error)}"
+        raise UserError(message, hint="check the address and your credentials") from error
     if pinned is not None and digest != pinned:
         message = f"{url}: its content has SHA-256 {digest}, but sha256 says {pinned}"
         raise UserError(message, hint="review what changed there, then pin the new one")
     write_atomic(note, json.dumps({"url": url, "version": version, "sha256": digest}) + "\n")
     return SourceFile.of(folder / digest, url, _name(url))
-
-
-def _open(url: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise _missing(url, error) from error
-    except ValueError as error:
-        raise UserError(f"{url}: {error}", hint="known: hf://, s3://, gs://, https://") from error
-    return filesystem, path
-
-
-def _missing(url: str, error: ImportError) -> UserError:
-    scheme = url.partition("://")[0].removesuffix("s") if url.startswith("http") else url.partition("://")[0]
-    package = error.name if error.name == "fsspec" else _PACKAGES.get(scheme, error.name or "its package")
-    return UserError(f"{url}: needs the package {package}", hint="pip install 'gitune[data]'")
 
 
 def _version(info: Mapping[str, Any]) -> str:

@@ -14,12 +14,19 @@ from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.local import LocalProvider
+from gitune.providers.mistral import MistralProvider
+from gitune.providers.openai import OpenAIProvider
 from gitune.providers.ray import RayProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider, "ray": RayProvider}
+PROVIDERS: dict[str, ProviderClass] = {
+    "local": LocalProvider,
+    "mistral": MistralProvider,
+    "openai": OpenAIProvider,
+    "ray": RayProvider,
+}
 
 
 def provider_class(name: str) -> ProviderClass:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import (
     GituneError,
     NotFound,
@@ -46,8 +46,9 @@ from gitune.providers.base import (
     short,
 )
 from gitune.providers.ray_client import address_of, headers_of, is_loopback, last_line, open_client
-from gitune.providers.settings import HttpSettings, ProviderSettings
+from gitune.providers.settings import HttpSettings
 from gitune.providers.wire import quota_kind
+from gitune.store_url import check_store_url
 from gitune.training import sft, store_job
 from gitune.training.base_model import DEFAULT_BASE_MODEL, resolve_base_model
 from gitune.training.store_job import Store
@@ -71,10 +72,11 @@ class RaySettings(HttpSettings):
     store: Annotated[
         str | None,
         Field(
-            pattern=r"^[a-z][a-z0-9+]*://[^@\s]+$",
+            pattern=r"^[a-z][a-z0-9+.-]*://\S+$",
             description="Where data, adapter and outcome go, such as s3://bucket/gitune. Left out: a folder below "
             ".gitune, right only for a cluster on this machine.",
         ),
+        AfterValidator(lambda url: url and check_store_url(url)),
     ] = None
     python: Annotated[
         str | None, Field(min_length=1, description="The interpreter in the cluster. Left out: this one, or python.")
@@ -106,7 +108,7 @@ class RayProvider:
 
     name: ClassVar[str] = "ray"
     defaults: ClassVar[TrainingDefaults] = TrainingDefaults(DEFAULT_BASE_MODEL, sft.default_hyperparameters())
-    settings: ClassVar[type[ProviderSettings]] = RaySettings
+    settings: ClassVar[type[RaySettings]] = RaySettings
 
     def __init__(self, settings: RaySettings, root: Path) -> None:
         self._settings = settings
@@ -241,6 +243,8 @@ class RayProvider:
             message = f"store {self._store_url}: {last_line(str(error)) or type(error).__name__}"
             if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
                 raise Unauthorized(message, hint="check your credentials for the store") from None
+            if isinstance(error, FileNotFoundError):  # a bucket, or what somebody deleted
+                raise NotFound(message, hint="check store in gitune:providers: ray:") from None
             raise Unavailable(message) from None
 
     def _outcome(self, model_id: str) -> dict[str, Any] | None:

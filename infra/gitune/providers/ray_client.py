@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gitune.errors import NotFound, Unauthorized, Unavailable
-from gitune.providers.wire import error_of_status, retry_after_seconds
+from gitune.providers.wire import api_key, error_of_status, one_line, retry_after_seconds
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 _TOKEN_HINT = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_JOB_HEADERS, or key_variable in the stack"
@@ -42,10 +42,7 @@ def headers_of(key_variable: str | None) -> dict[str, str]:
         hint = 'such as {"Authorization": "Bearer ..."}'
         raise Unauthorized("RAY_JOB_HEADERS is not a JSON object of headers", hint=hint) from None
     if key_variable is not None:
-        token = os.environ.get(key_variable)
-        if not token:
-            raise Unauthorized(f"{key_variable} is not set", hint=f"export {key_variable}=... with the cluster's token")
-        headers["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = f"Bearer {api_key(key_variable, 'the Ray cluster')}"
     return headers
 
 
@@ -61,7 +58,7 @@ def open_client(address: str, headers: Mapping[str, str], timeout_seconds: float
     try:
         return client(address, dict(headers), timeout_seconds)
     except RayError as error:  # token authentication without a token
-        raise Unauthorized(_first_line(str(error)), hint=_TOKEN_HINT) from None
+        raise Unauthorized(one_line(error), hint=_TOKEN_HINT) from None
 
 
 @functools.cache
@@ -85,7 +82,7 @@ def _client_class() -> Any:
             try:
                 answer = super()._do_request(method, endpoint, timeout=self._timeout, **kwargs)
             except RayError as error:  # 401 and 403
-                raise Unauthorized(_first_line(str(error)), hint=_TOKEN_HINT) from None
+                raise Unauthorized(one_line(error), hint=_TOKEN_HINT) from None
             except requests.RequestException as error:
                 message = f"no answer from Ray at {self._address}: {type(error).__name__}"
                 raise Unavailable(message, hint="is the cluster up, and its port forwarded?") from None
@@ -115,10 +112,6 @@ def _checked(answer: Any, address: str) -> Any:
     except ValueError:
         raise Unavailable(f"what answers at {address} is not Ray") from None
     return answer
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300]
 
 
 def last_line(text: str) -> str:
