@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -28,8 +27,6 @@ from gitune.errors import (
     NotFound,
     Problem,
     ProviderError,
-    QuotaExceeded,
-    Rejected,
     Unauthorized,
     Unavailable,
 )
@@ -37,7 +34,6 @@ from gitune.prices import Tokens
 from gitune.providers.base import (
     Estimate,
     Job,
-    JobStatus,
     LocalTarget,
     Model,
     TrainingDefaults,
@@ -46,19 +42,25 @@ from gitune.providers.base import (
     short,
 )
 from gitune.providers.ray_client import address_of, headers_of, is_loopback, last_line, open_client
+from gitune.providers.ray_jobs import (
+    ENDED,
+    JOB_ID,
+    KEY_NAME,
+    PREFIX,
+    Info,
+    Record,
+    attempts_by_name,
+    job_id_of,
+    job_of_outcome,
+    read_job,
+)
 from gitune.providers.settings import HttpSettings
-from gitune.providers.wire import quota_kind
 from gitune.store_url import check_store_url
 from gitune.training import sft, store_job
 from gitune.training.base_model import DEFAULT_BASE_MODEL, resolve_base_model
 from gitune.training.store_job import Store
 
-_PREFIX = "ray:"
-_MODEL_ID = re.compile(r"ray:[0-9a-f]{16}")
-_JOB_ID = re.compile(r"gitune-([0-9a-f]{16})(?:-(\d+))?")
-_WORDS: Mapping[str, JobStatus] = {"PENDING": "queued", "RUNNING": "running", "STOPPED": "cancelled"}
-_KILLED = {"JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_START_FAILURE", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE"}
-_MOST_KILLS = 5
+_MODEL_ID = re.compile(rf"{PREFIX}[0-9a-f]{{16}}")
 _READERS = 16
 # The first script comes from the store like everything else, so nothing is packed, uploaded or unpacked by Ray.
 _BOOTSTRAP = "import sys, fsspec; exec(compile(fsspec.open(sys.argv[1]).open().read(), 'store_job.py', 'exec'))"
@@ -92,15 +94,6 @@ class RaySettings(HttpSettings):
         if self.pip and self.image:
             raise ValueError("pip and image exclude each other: install the packages in the image")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What the store holds of one job."""
-
-    outcome: Mapping[str, Any] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
-    status: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RayProvider:
@@ -149,14 +142,14 @@ class RayProvider:
         found = self._job(key, attempts)
         if found is not None and (found.live or found.status == "succeeded"):
             return found
-        job_id = _job_id(key, len(attempts) + 1)
+        job_id = job_id_of(key, len(attempts) + 1)
         entrypoint = self._put_inputs(request, dataset, job_id)
         try:
             self._client().submit_job(
                 entrypoint=entrypoint,
                 submission_id=job_id,
                 runtime_env=self._runtime_env(),
-                metadata={"gitune_key": key},
+                metadata={KEY_NAME: key},
                 entrypoint_num_cpus=self._settings.cpus,
                 entrypoint_num_gpus=self._settings.gpus or None,
             )
@@ -177,12 +170,13 @@ class RayProvider:
         rest = [key for key in keys if key not in jobs]
         if not rest:
             return jobs
-        attempts = _by_name(self._client().jobs())
-        return {**jobs, **self._each(lambda key: self._job(key, attempts.get(short(key), [])), rest)}
+        attempts = attempts_by_name(self._client().jobs())
+        known = [key for key in rest if short(key) in there or short(key) in attempts]
+        return {**jobs, **self._each(lambda key: self._job(key, attempts.get(short(key), [])), known)}
 
     def cancel_job(self, job_id: str) -> None:
         """Ray stops a running job within seconds, and a waiting one only when its turn comes: then it ends at once."""
-        match = _JOB_ID.fullmatch(job_id)
+        match = JOB_ID.fullmatch(job_id)
         if match is None:
             raise NotFound(f"no Ray job '{job_id}'")
         folder = f"jobs/{match[1]}"
@@ -194,7 +188,7 @@ class RayProvider:
         info = self._client().job(job_id)
         if info is None and outcome.get("submission") != job_id:
             raise NotFound(f"no Ray job '{job_id}'")
-        if info is None or info["status"] in ("STOPPED", "SUCCEEDED", "FAILED"):
+        if info is None or info["status"] in ENDED:
             return
         if config.get("submission") == job_id:
             with self._asking_store() as store:
@@ -221,7 +215,7 @@ class RayProvider:
         outcome = self._outcome(model_id)
         if outcome is None:
             raise NotFound(f"no model '{model_id}' in {self._store_url}", hint="run: gitune up")
-        folder = self._root / ".gitune" / "models" / model_id.removeprefix(_PREFIX)
+        folder = self._root / ".gitune" / "models" / model_id.removeprefix(PREFIX)
         if not folder.is_dir():
             with self._asking_store() as store:
                 _download(store, outcome, folder)
@@ -256,16 +250,16 @@ class RayProvider:
         return outcome if outcome is not None and outcome.get("status") == "succeeded" else None
 
     def _trained(self, key: TrainingKey) -> Job | None:
-        outcome = self._outcome(_PREFIX + short(key))
+        outcome = self._outcome(PREFIX + short(key))
         if outcome is None or outcome["key"] != key:
             return None
-        return self._job_of_outcome(key, outcome)
+        return job_of_outcome(key, outcome, self._settings.usd_per_hour)
 
-    def _record(self, key: TrainingKey) -> _Record:
+    def _record(self, key: TrainingKey) -> Record:
         with self._asking_store() as store:
             names = ("outcome", "config", "status")
             outcome, config, status = (store.read_json(f"jobs/{short(key)}/{name}.json") or {} for name in names)
-        return _Record(outcome if outcome.get("key") == key else {}, config, status)
+        return Record(outcome, config, status)
 
     def _put_inputs(self, request: TrainingRequest, dataset: Path, job_id: str) -> str:
         """Everything that the job needs, into the store. Returns the command that starts it."""
@@ -313,11 +307,11 @@ class RayProvider:
         """Whether the cluster is on this machine. A loopback address alone may be a forwarded port."""
         return is_loopback(self._address()) and self._store_url.startswith("file://")
 
-    def _attempts(self, key: TrainingKey) -> list[Mapping[str, Any]]:
+    def _attempts(self, key: TrainingKey) -> list[Info]:
         """The job's submissions by ID, oldest first: an ID is known at once, whatever a list shows."""
         client = self._client()
-        attempts: list[Mapping[str, Any]] = []
-        while (info := client.job(_job_id(key, len(attempts) + 1))) is not None:
+        attempts: list[Info] = []
+        while (info := client.job(job_id_of(key, len(attempts) + 1))) is not None:
             attempts.append(info)
         return attempts
 
@@ -326,101 +320,13 @@ class RayProvider:
             found = readers.map(look, keys)
             return {key: job for key, job in zip(keys, found, strict=True) if job is not None}
 
-    # --- from both to a Job
-
-    def _job(self, key: TrainingKey, attempts: Sequence[Mapping[str, Any]]) -> Job | None:
-        """The newest submission's. The cluster was asked first: what it calls ended has its outcome in the store.
-
-        IDs begin anew with the cluster's head: an outcome older than the submission is that of a namesake.
-        """
-        own = [info for info in attempts if (info.get("metadata") or {}).get("gitune_key") == key]
-        record = self._record(key) if own or not attempts else _Record()
-        if record.outcome.get("status") == "succeeded" or (record.outcome and not own):
-            return self._job_of_outcome(key, record.outcome)
-        if not own:
-            return None
-        info = own[-1]
-        job_id = str(info["submission_id"])
-        facts = self._facts(info, record)
-        if record.config.get("submission") == job_id and record.config.get("cancelled"):
-            return Job(key, job_id, "cancelled", **{**facts, "detail": "cancelled"})
-        if info["status"] in ("SUCCEEDED", "FAILED"):
-            if record.outcome.get("submission") == job_id and record.outcome["ended_at"] * 1000 >= info["start_time"]:
-                return self._job_of_outcome(key, record.outcome)
-            kills = sum(other["status"] == "FAILED" for other in own)
-            status, error = _failure(info, kills)
-            return Job(key, job_id, status, error=error, **facts)
-        return Job(key, job_id, _WORDS.get(info["status"], "unknown"), **facts)
-
-    def _facts(self, info: Mapping[str, Any], record: _Record) -> dict[str, Any]:
-        status = record.status if record.status.get("submission") == info["submission_id"] else {}
-        began, ended = status.get("began"), info.get("end_time")
-        seconds = None if began is None else (ended / 1000 if ended else time.time()) - began
-        waiting = {"PENDING": "waiting for the cluster", "RUNNING": "starting"}.get(info["status"], "")
-        return {
-            "progress": status.get("progress"),
-            "eta_seconds": status.get("eta_seconds"),
-            "seconds": seconds,
-            "cost_usd": self._cost(seconds) if ended else None,
-            "detail": status.get("stage") or waiting,
-        }
-
-    def _job_of_outcome(self, key: TrainingKey, outcome: Mapping[str, Any]) -> Job:
-        job_id, seconds = outcome["submission"], outcome["seconds"]
-        cost = self._cost(seconds)
-        if outcome["status"] == "succeeded":
-            model_id = _PREFIX + short(key)
-            return Job(key, job_id, "succeeded", model_id, seconds=seconds, cost_usd=cost, detail="finished")
-        return Job(key, job_id, "failed", error=_error(outcome), seconds=seconds, cost_usd=cost)
-
-    def _cost(self, seconds: float | None) -> float | None:
+    def _job(self, key: TrainingKey, attempts: Sequence[Info]) -> Job | None:
         rate = self._settings.usd_per_hour
-        return None if rate is None or seconds is None else round(seconds / 3600 * rate, 6)
-
-
-def _error(outcome: Mapping[str, Any]) -> ProviderError:
-    error = outcome.get("error") or {}
-    message = last_line(str(error.get("message", ""))) or "the training failed without a reason"
-    if error.get("kind") == "rejected":
-        return Rejected(message, hint="mend agent.yaml or the data")
-    if kind := quota_kind(message):
-        return QuotaExceeded(message, kind=kind)
-    return ProviderError(message, hint=f"run: ray job logs {outcome['submission']}")
-
-
-def _failure(info: Mapping[str, Any], kills: int) -> tuple[JobStatus, ProviderError | None]:
-    """What an end without an outcome means."""
-    message = last_line(info.get("message") or "") or "no reason given"
-    hint = f"run: ray job logs {info['submission_id']}"
-    if info.get("error_type") == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
-        hint = "the cluster had no room in time: set fewer cpus or gpus, or RAY_JOB_START_TIMEOUT_SECONDS on its head"
-        return "failed", QuotaExceeded("no room on the cluster", kind="concurrent", hint=hint)
-    if info.get("error_type") in _KILLED or not 0 <= (info.get("driver_exit_code") or 0) <= 128:
-        if kills < _MOST_KILLS:
-            return "lost", None
-        return "failed", ProviderError(f"killed {kills} times, perhaps for want of memory: {message}", hint=hint)
-    if info.get("driver_exit_code") in (126, 127):
-        hint = "is the cluster on this machine? If not, set store and python in gitune:providers: ray:"
-    elif info["status"] == "SUCCEEDED":
-        message = "it ended, but its outcome is not in the store"
-    return "failed", ProviderError(message, hint=hint)
-
-
-def _job_id(key: TrainingKey, attempt: int) -> str:
-    return f"gitune-{short(key)}" + (f"-{attempt}" if attempt > 1 else "")
-
-
-def _by_name(infos: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """gitune's submissions by the first digits of their keys, oldest first."""
-    found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for info in infos:
-        if match := _JOB_ID.fullmatch(info.get("submission_id") or ""):
-            found.setdefault(match[1], []).append((int(match[2] or 1), info))
-    return {name: [info for _, info in sorted(group, key=lambda item: item[0])] for name, group in found.items()}
+        return read_job(key, attempts, self._record(key), now=time.time(), usd_per_hour=rate)
 
 
 def _folder(model_id: str) -> str:
-    return f"jobs/{model_id.removeprefix(_PREFIX)}"
+    return f"jobs/{model_id.removeprefix(PREFIX)}"
 
 
 def _download(store: Store, outcome: Mapping[str, Any], folder: Path) -> None:
