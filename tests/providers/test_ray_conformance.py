@@ -204,7 +204,12 @@ def test_the_real_script_trains_is_killed_goes_on_and_its_model_answers(world: R
     from gitune.inference import LocalModel
 
     base_model = tiny_base_model(tmp_path / "base-model")
-    values = {**world.request().hyperparameters, "lora_layers": None, "epochs": 60, "save_every": 20}
+    values = {
+        **world.request().hyperparameters,
+        "lora_layers": None,
+        "epochs": 250,
+        "save_every": 20,
+    }  # seconds: the job looks every two
     request = TrainingRequest("ray", str(base_model), "lora", values, world.request().fingerprint)
     settings = RaySettings(base_url=world.proxy.url, key_variable=KEY_VARIABLE, usd_per_hour=36.0)
     provider = RayProvider(settings, tmp_path / "clone")  # interpreter and store are the defaults
@@ -213,7 +218,7 @@ def test_the_real_script_trains_is_killed_goes_on_and_its_model_answers(world: R
     job_folder = f"jobs/{request.key[:16]}"
 
     first = provider.submit_job(request, world.dataset())
-    wait_until(lambda: store.names(f"{job_folder}/checkpoints"), "a checkpoint is in the store")
+    wait_until(lambda: store.names(f"{job_folder}/checkpoints"), "a checkpoint is in the store", seconds=60)
     driver_of(first).kill()
     wait_until(lambda: (provider.find_job(request.key) or first).status == "lost", "Ray notices")
 

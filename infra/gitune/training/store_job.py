@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MIRROR_SECONDS = 3.0
+MIRROR_SECONDS = 2.0
 """Between two looks at what the training has written: how old status.json may be."""
 _CANCELLED = 128 + signal.SIGTERM
 
