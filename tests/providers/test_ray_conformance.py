@@ -204,12 +204,8 @@ def test_the_real_script_trains_is_killed_goes_on_and_its_model_answers(world: R
     from gitune.inference import LocalModel
 
     base_model = tiny_base_model(tmp_path / "base-model")
-    values = {
-        **world.request().hyperparameters,
-        "lora_layers": None,
-        "epochs": 250,
-        "save_every": 20,
-    }  # seconds: the job looks every two
+    # 320 steps take longer than the two seconds between looks of the job's script
+    values = {**world.request().hyperparameters, "lora_layers": None, "epochs": 160, "save_every": 20}
     request = TrainingRequest("ray", str(base_model), "lora", values, world.request().fingerprint)
     settings = RaySettings(base_url=world.proxy.url, key_variable=KEY_VARIABLE, usd_per_hour=36.0)
     provider = RayProvider(settings, tmp_path / "clone")  # interpreter and store are the defaults
