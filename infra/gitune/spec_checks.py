@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from gitune.dataset.formats import template_columns
 from gitune.dataset.sources import KINDS
+from gitune.dataset.urls import holds_password, shown_url
 from gitune.errors import Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.spec import AgentSpec, Source
@@ -57,10 +58,19 @@ def _check_source(item: Source, place: _Place, spec: AgentSpec, source: YamlSour
         except ValueError as error:
             yield source.problem((*place, "columns", role), f"bad template: {error}")
     if item.is_remote:
+        yield from _check_url(item.path, (*place, "path"), source)
         return
     if item.sha256:
         yield source.problem((*place, "sha256"), "only a remote source is pinned", "git keeps local files: remove it")
     yield from _check_file(item.path, (*place, "path"), spec, source, root, item)
+
+
+def _check_url(url: str, place: _Place, source: YamlSource) -> Iterable[Problem]:
+    if holds_password(url):
+        hint = "agent.yaml is committed: credentials come from the environment, or from fsspec's configuration"
+        yield source.problem(place, f"'{shown_url(url)}' holds a credential", hint)
+    if url.startswith(("file://", "local://")):
+        yield source.problem(place, f"'{url}' is a file of this machine", "write its path, inside the repository")
 
 
 def _check_file(

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from gitune.dataset.sources import SourceFile
+from gitune.dataset.urls import shown_url
 from gitune.errors import UserError
 from gitune.files import read_json, write_atomic
 
 _PACKAGES: Mapping[str, str] = {"hf": "huggingface_hub", "s3": "s3fs", "gs": "gcsfs", "http": "aiohttp"}
 _VERSIONS = ("ETag", "etag", "e_tag", "oid", "blob_id", "md5Hash", "generation", "VersionId")
 """What file systems call the thing that changes with the content."""
-_BLOCK_BYTES = 1 << 20
+_CREDENTIALS = "check your credentials: they come from the environment, or from the client's own configuration"
 
 
 def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
@@ -26,29 +27,30 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
     A pinned file is asked for once, ever. Another is asked for its version each time, and downloaded when that is new
     or when the other side has none. The name of the local file is the SHA-256 of its content.
     """
-    folder = root / ".gitune" / "sources"
+    folder, shown = root / ".gitune" / "sources", shown_url(url)
     if pinned is not None and (folder / pinned).is_file():
-        return SourceFile.of(folder / pinned, url, _name(url))
+        return SourceFile.of(folder / pinned, shown, _name(url))
     filesystem, path = _open(url)
     note = folder / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
     try:
+        filesystem.invalidate_cache()
         version = _version(filesystem.info(path))
         known = read_json(note)
         if version and isinstance(known, dict) and known.get("version") == version:
             kept = folder / str(known.get("sha256"))
             if kept.is_file() and pinned is None:
-                return SourceFile.of(kept, url, _name(url))
+                return SourceFile.of(kept, shown, _name(url))
         digest = _download(filesystem, path, folder)
     except ImportError as error:  # some file systems import their client when they are first used
         raise _missing(url, error) from error
     except Exception as error:
-        detail = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UserError(f"{url}: cannot be read: {detail}", hint="check the address and your credentials") from error
+        detail, hint = _reason(error)
+        raise UserError(f"{shown}: cannot be read: {detail}", hint=hint) from error
     if pinned is not None and digest != pinned:
-        message = f"{url}: its content has SHA-256 {digest}, but sha256 says {pinned}"
+        message = f"{shown}: its content has SHA-256 {digest}, but sha256 says {pinned}"
         raise UserError(message, hint="review what changed there, then pin the new one")
-    write_atomic(note, json.dumps({"url": url, "version": version, "sha256": digest}) + "\n")
-    return SourceFile.of(folder / digest, url, _name(url))
+    write_atomic(note, json.dumps({"url": shown, "version": version, "sha256": digest}) + "\n")
+    return SourceFile.of(folder / digest, shown, _name(url))
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -59,14 +61,16 @@ def _open(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise _missing(url, error) from error
     except ValueError as error:
-        raise UserError(f"{url}: {error}", hint="known: hf://, s3://, gs://, https://") from error
+        raise UserError(
+            f"{shown_url(url)}: {shown_url(str(error))}", hint="known: hf://, s3://, gs://, https://"
+        ) from error
     return filesystem, path
 
 
 def _missing(url: str, error: ImportError) -> UserError:
     scheme = url.partition("://")[0].removesuffix("s") if url.startswith("http") else url.partition("://")[0]
     package = error.name if error.name == "fsspec" else _PACKAGES.get(scheme, error.name or "its package")
-    return UserError(f"{url}: needs the package {package}", hint="pip install 'gitune[data]'")
+    return UserError(f"{shown_url(url)}: needs the package {package}", hint="pip install 'gitune[data]'")
 
 
 def _version(info: Mapping[str, Any]) -> str:
@@ -74,19 +78,32 @@ def _version(info: Mapping[str, Any]) -> str:
 
 
 def _download(filesystem: Any, path: str, folder: Path) -> str:
-    """Stream the file into `folder` under its SHA-256, in hexadecimal; that name is returned."""
+    """The file in `folder` under its SHA-256, in hexadecimal; that name is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-    digest = hashlib.sha256()
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as target, filesystem.open(path, "rb") as stream:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-                target.write(block)
-        Path(name).replace(folder / digest.hexdigest())
+        filesystem.get_file(path, name)  # as a stream, where the file system can
+        with Path(name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        Path(name).replace(folder / digest)
     finally:
         Path(name).unlink(missing_ok=True)
-    return digest.hexdigest()
+    return digest
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Why a file cannot be read, and what to do. fsspec hides the server's answer behind a FileNotFoundError."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    response = getattr(cause, "response", None)
+    status = getattr(cause, "status", None) or getattr(response, "status_code", None)
+    said = shown_url(str(cause).strip().partition("\n")[0])[:160] or type(cause).__name__
+    if not isinstance(status, int):
+        return said, "check the address, the network and your credentials"
+    hints = {401: _CREDENTIALS, 403: _CREDENTIALS, 404: "check the address", 410: "check the address"}
+    message = getattr(cause, "message", "") if isinstance(getattr(cause, "message", ""), str) else ""
+    later = "the other side is at fault: try again later" if status >= 500 else "check the address"
+    return f"HTTP {status} {shown_url(message)[:120]}".rstrip(), hints.get(status, later)
 
 
 def _name(url: str) -> str:

@@ -1,0 +1,285 @@
+"""Sources elsewhere, read by their real clients from servers on this machine, each run in a process of its own."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitune.dataset.urls import holds_password, shown_url
+from gitune.testing import Fault
+from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, example, jsonl
+from tests.servers.files import FileServer
+
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+
+CONTENT = jsonl([example(f"message {i} about {i % 3}", f"intent_{i % 3}") for i in range(24)]).encode()
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+MORE = CONTENT + jsonl([example("one more message", "intent_0")]).encode()
+SECRET = "hunter2hunter2"
+Build = Callable[..., Result]
+
+
+@pytest.fixture
+def build(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """`gitune dataset build qa --json` on one source, as a user would run it."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "FSSPEC_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+
+    def call(path: str, before: str = "", environment: dict[str, str] | None = None, **source: Any) -> Result:
+        repository.add_agent("qa", agent_yaml(dataset={"sources": [{"path": path, **source}]}))
+        done = subprocess.run(
+            [sys.executable, "-c", f"{before}\nfrom gitune.commands import main; main()", "dataset", "build", "qa"],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "infra"), *sys.path]),
+                **(environment or {}),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with FileServer() as found:
+        found.files["/data/train.jsonl"] = CONTENT
+        yield found
+
+
+def recorded(repository: Repository, result: Result) -> list[tuple[str, str, int]]:
+    """What the built dataset says of its sources."""
+    assert result.code == 0, result.err
+    manifest = json.loads((repository.root / result.out.strip() / "dataset.json").read_text())
+    return [(source["file"], source["sha256"], source["examples"]) for source in manifest["sources"]]
+
+
+def everything_below(folder: Path) -> str:
+    return "\n".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+# --- http and https ---------------------------------------------------------------------------------------------------
+
+
+def test_http_is_recorded_by_content_and_asked_again(server: FileServer, repository: Repository, build: Build) -> None:
+    url = f"{server.url}/data/train.jsonl"
+    assert recorded(repository, build(url)) == [(url, DIGEST, 24)]
+    downloads = server.downloads
+    assert recorded(repository, build(url)) == [(url, DIGEST, 24)]
+    assert server.downloads == downloads  # the ETag is the same
+    server.files["/data/train.jsonl"] = MORE
+    assert recorded(repository, build(url)) == [(url, hashlib.sha256(MORE).hexdigest(), 25)]
+    result = build(url, sha256="0" * 64)
+    assert (result.code, f"but sha256 says {'0' * 64}" in result.err) == (1, True), result.err
+    requests = len(server.requests)
+    assert recorded(repository, build(url, sha256=DIGEST)) == [(url, DIGEST, 24)]  # pinned and here: nothing is asked
+    assert len(server.requests) == requests
+
+
+def test_a_server_that_says_little(repository: Repository, build: Build) -> None:
+    """No ETag, no ranges, as Python's own http.server: a change is noticed, because the file is read each time."""
+    with FileServer(ranges=False, etags=False) as server:
+        url = f"{server.url}/train.jsonl"
+        server.files["/train.jsonl"] = CONTENT
+        assert recorded(repository, build(url)) == [(url, DIGEST, 24)]
+        server.files["/train.jsonl"] = MORE
+        assert recorded(repository, build(url))[0][2] == 25
+
+
+def test_a_redirect_is_followed(server: FileServer, repository: Repository, build: Build) -> None:
+    server.redirects["/latest.jsonl"] = "/data/train.jsonl"
+    url = f"{server.url}/latest.jsonl"
+    assert recorded(repository, build(url)) == [(url, DIGEST, 24)]
+
+
+BROKEN: dict[str, tuple[Callable[[FileServer], object], str]] = {
+    "missing": (lambda s: s.files.clear(), "cannot be read: HTTP 404 Not Found\nhint: check the address"),
+    "gone": (lambda s: s.statuses.update({"/data/train.jsonl": 410}), "HTTP 410 Gone\nhint: check the address"),
+    "forbidden": (lambda s: s.statuses.update({"/data/train.jsonl": 403}), "HTTP 403 Forbidden\nhint: check your cred"),
+    "broken": (lambda s: s.statuses.update({"/data/train.jsonl": 500}), "HTTP 500 Internal Server Error\nhint: the ot"),
+    "cut": (lambda s: s.plant(Fault("cut"), on_submit=True), "cannot be read: "),
+    "a loop": (lambda s: s.redirects.update({"/data/train.jsonl": "/data/train.jsonl"}), "cannot be read: "),
+    "a log-in page": (lambda s: s.files.update({"/data/train.jsonl": b"<html>\n"}), "train.jsonl:1: not valid JSON"),
+    "nothing": (lambda s: s.files.update({"/data/train.jsonl": b""}), "train.jsonl: no example in this file"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_answer_that_is_no_file(name: str, server: FileServer, repository: Repository, build: Build) -> None:
+    spoil, expected = BROKEN[name]
+    spoil(server)
+    url = f"{server.url}/data/train.jsonl"
+    result = build(url)
+    assert (result.code, expected in result.err, url in result.err) == (1, True, True), result.err
+    assert not (repository.root / ".gitune" / "datasets").exists()
+    assert not list((repository.root / ".gitune").rglob(".tmp-*"))
+
+
+def test_nobody_listens(build: Build) -> None:
+    with FileServer() as server:
+        url = server.url
+    result = build(f"{url}/train.jsonl")
+    assert (result.code, "cannot be read: Cannot connect to host" in result.err) == (1, True), result.err
+
+
+def test_https_with_a_certificate_of_ones_own(tmp_path: Path, repository: Repository, build: Build) -> None:
+    certificate = tmp_path / "server.pem"
+    certificate.write_bytes(self_signed())
+    with FileServer(tls=certificate) as server:
+        server.files["/train.jsonl"] = CONTENT
+        url = f"{server.url}/train.jsonl"
+        result = build(url)
+        assert (result.code, "certificate verify failed" in result.err.lower()) == (1, True), result.err
+        found = build(url, environment={"SSL_CERT_FILE": str(certificate)})
+        assert recorded(repository, found) == [(url, DIGEST, 24)]
+
+
+def self_signed() -> bytes:
+    """A key and a certificate for 127.0.0.1, as PEM."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1))
+    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, *plain) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+def test_a_signed_address_is_never_shown(server: FileServer, repository: Repository, build: Build) -> None:
+    url = f"{server.url}/data/train.jsonl?versionId=7&X-Amz-Signature={SECRET}"
+    shown = f"{server.url}/data/train.jsonl?versionId=***&X-Amz-Signature=***"
+    result = build(url)
+    assert recorded(repository, result) == [(shown, DIGEST, 24)]
+    server.files["/data/train.jsonl"] = CONTENT + b"nonsense\n"
+    wrong = build(url)
+    assert f"{shown}:25: not valid JSON" in wrong.err
+    server.files.clear()
+    missing = build(url)
+    assert f"error: {shown}: cannot be read: HTTP 404" in missing.err
+    assert SECRET not in "".join(part for one in (result, wrong, missing) for part in (one.out, one.err))
+    assert SECRET not in everything_below(repository.root / ".gitune")
+
+
+def test_a_password_is_not_for_agent_yaml(server: FileServer, repository: Repository, build: Build) -> None:
+    result = build(server.url.replace("://", f"://me:{SECRET}@") + "/data/train.jsonl")
+    assert (result.code, "agents/qa/agent.yaml:4: 'http://***@127.0.0.1" in result.err) == (1, True), result.err
+    assert SECRET not in result.out + result.err
+    assert server.requests == []
+    assert not (repository.root / ".gitune").exists()
+
+
+def test_a_password_comes_from_the_environment(server: FileServer, repository: Repository, build: Build) -> None:
+    server.authorization = f"Bearer {SECRET}"
+    url = f"{server.url}/data/train.jsonl"
+    refused = build(url)
+    assert (refused.code, "HTTP 401" in refused.err, "check your credentials" in refused.err) == (1, True, True)
+    options = json.dumps({"client_kwargs": {"headers": {"Authorization": server.authorization}}})
+    found = build(url, environment={"FSSPEC_HTTP": options})
+    assert recorded(repository, found) == [(url, DIGEST, 24)]
+    assert SECRET not in everything_below(repository.root / ".gitune")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "password"),
+    [
+        ("s3://bucket/a/b.jsonl", "s3://bucket/a/b.jsonl", False),
+        ("s3://key:secret@bucket/b.jsonl", "s3://***@bucket/b.jsonl", True),
+        ("https://token@host/b", "https://***@host/b", True),
+        ("https://host/b?sig=abc%3D&x=1#part", "https://host/b?sig=***&x=***#part", False),
+        ("https://host/b?download", "https://host/b?download", False),
+        ("abfs://container@account/b", "abfs://container@account/b", False),
+        ("abfs://container:key@account/b", "abfs://***@account/b", True),
+        ("hf://datasets/org/name@v1/b.jsonl", "hf://datasets/org/name@v1/b.jsonl", False),
+        ("cannot read 'https://a:b@host/?k=v', sorry", "cannot read 'https://***@host/?k=***', sorry", True),
+        ("no address: a=b?c=d me@example.org", "no address: a=b?c=d me@example.org", False),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, shown: str, password: bool) -> None:
+    assert (shown_url(url), holds_password(url)) == (shown, password)
+
+
+# --- the clients of clouds --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def s3() -> Iterator[dict[str, str]]:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    yield environment
+    server.stop()
+
+
+def test_s3(s3: dict[str, str], repository: Repository, build: Build) -> None:
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3["AWS_ENDPOINT_URL"],
+        aws_access_key_id="testing",
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="data")
+    client.put_object(Bucket="data", Key="a/train.jsonl", Body=CONTENT)
+    url = "s3://data/a/train.jsonl"
+    assert recorded(repository, build(url, environment=s3)) == [(url, DIGEST, 24)]
+    client.put_object(Bucket="data", Key="a/train.jsonl", Body=MORE)
+    assert recorded(repository, build(url, environment=s3))[0][2] == 25
+    assert recorded(repository, build(url, environment=s3, sha256=DIGEST))[0][1:] == (DIGEST, 24)
+    for wrong in ("s3://data/nothing.jsonl", "s3://nobody/train.jsonl"):
+        result = build(wrong, environment=s3)
+        assert (result.code, f"error: {wrong}: cannot be read: " in result.err) == (1, True), result.err
+        assert SECRET not in result.err
+    assert SECRET not in everything_below(repository.root / ".gitune")
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "package"),
+    [
+        ("s3://data/train.jsonl", "s3fs", "s3fs"),
+        ("gs://data/train.jsonl", "gcsfs", "gcsfs"),
+        ("hf://datasets/a/b/train.jsonl", "huggingface_hub", "huggingface_hub"),
+        ("https://127.0.0.1/train.jsonl", "aiohttp", "aiohttp"),
+        ("https://127.0.0.1/train.jsonl", "fsspec", "fsspec"),
+    ],
+)
+def test_a_client_that_is_not_installed(url: str, module: str, package: str, build: Build) -> None:
+    result = build(url, before=f"import sys; sys.modules[{module!r}] = None")
+    expected = f"error: {url}: needs the package {package}\nhint: pip install 'gitune[data]'\n"
+    assert (result.code, result.err) == (1, expected)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "local:///etc/hostname"])
+def test_a_file_of_this_machine_is_no_remote_source(url: str, build: Build) -> None:
+    result = build(url)
+    assert (result.code, f"agents/qa/agent.yaml:4: '{url}' is a file of this machine" in result.err) == (1, True)
