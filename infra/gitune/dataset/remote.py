@@ -18,7 +18,6 @@ from gitune.files import read_json, write_atomic
 _PACKAGES: Mapping[str, str] = {"hf": "huggingface_hub", "s3": "s3fs", "gs": "gcsfs", "http": "aiohttp"}
 _VERSIONS = ("ETag", "etag", "e_tag", "oid", "blob_id", "md5Hash", "generation", "VersionId")
 """What file systems call the thing that changes with the content."""
-_CREDENTIALS = "check your credentials: they come from the environment, or from the client's own configuration"
 
 
 def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
@@ -95,15 +94,18 @@ def _download(filesystem: Any, path: str, folder: Path) -> str:
 def _reason(error: Exception) -> tuple[str, str]:
     """Why a file cannot be read, and what to do. fsspec hides the server's answer behind a FileNotFoundError."""
     cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    response = getattr(cause, "response", None)
-    status = getattr(cause, "status", None) or getattr(response, "status_code", None)
-    said = shown_url(str(cause).strip().partition("\n")[0])[:160] or type(cause).__name__
+    status = getattr(cause, "status", None) or getattr(getattr(cause, "response", None), "status_code", None)
+    said = " ".join(str(getattr(cause, "message", cause)).split()) or type(cause).__name__
+    said = shown_url(said)[:160]
     if not isinstance(status, int):
         return said, "check the address, the network and your credentials"
-    hints = {401: _CREDENTIALS, 403: _CREDENTIALS, 404: "check the address", 410: "check the address"}
-    message = getattr(cause, "message", "") if isinstance(getattr(cause, "message", ""), str) else ""
-    later = "the other side is at fault: try again later" if status >= 500 else "check the address"
-    return f"HTTP {status} {shown_url(message)[:120]}".rstrip(), hints.get(status, later)
+    if status in (401, 403):
+        hint = "check your credentials: they come from the environment, or from the client's own configuration"
+    elif status >= 500:
+        hint = "the other side is at fault: try again later"
+    else:
+        hint = "check the address"
+    return f"HTTP {status} {said}", hint
 
 
 def _name(url: str) -> str:
