@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from gitune.spec import AgentSpec, Source
 from gitune.yaml_source import YamlSource, parse_yaml
 
 MIX_TOLERANCE = 1e-9
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _Place: TypeAlias = tuple[str | int, ...]
 
 
@@ -69,7 +71,9 @@ def _check_url(url: str, place: _Place, source: YamlSource) -> Iterable[Problem]
     if holds_password(url):
         hint = "agent.yaml is committed: credentials come from the environment, or from fsspec's configuration"
         yield source.problem(place, f"'{shown_url(url)}' holds a credential", hint)
-    if url.startswith(("file://", "local://")):
+    elif "::" in url or not _SCHEME.match(url):
+        yield source.problem(place, f"'{shown_url(url)}' is not an address", "such as s3://bucket/file.jsonl")
+    elif url.startswith(("file://", "local://")):
         yield source.problem(place, f"'{url}' is a file of this machine", "write its path, inside the repository")
 
 
@@ -81,9 +85,10 @@ def _check_file(
         found = item.matches(spec.folder) if item else [spec.folder / relative]
         whole = root.resolve()
         insides = [path.resolve().is_relative_to(whole) for path in found]
+        there = all(path.is_file() for path in found)
         built = any(path.resolve().is_relative_to(whole / ".gitune") for path in found)
     except (OSError, RuntimeError, ValueError, NotImplementedError):  # the last: a glob from the root
-        found, insides, built = [Path()], [False], False
+        found, insides, there, built = [Path()], [False], False, False
     if not all(insides):
         yield source.problem(place, f"'{relative}' is outside the repository", "keep data inside the repository")
     elif built:
@@ -91,11 +96,11 @@ def _check_file(
         yield source.problem(place, message, "dataset.mix takes another agent's examples")
     elif not found:
         yield source.problem(place, f"no file matches '{relative}'")
-    elif not all(path.is_file() for path in found):
+    elif not there:
         siblings = [
             path.relative_to(spec.folder).as_posix()
             for path in spec.folder.rglob("*")
-            if set(path.suffixes) & KINDS.keys()
+            if set(path.suffixes) & KINDS.keys() and path.is_file()
         ]
         yield source.problem(place, f"no such file: '{relative}'", did_you_mean(relative, siblings))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gitune.dataset.formats import Reader
 from gitune.dataset.index import Input
 from gitune.dataset.remote import fetch_remote
-from gitune.dataset.sources import SourceFile, as_lines
+from gitune.dataset.sources import SourceFile, by_content
 from gitune.spec import AgentSpec, Source
 
 
@@ -26,10 +26,10 @@ def inputs_of(spec: AgentSpec, root: Path, *, stratify_by: str) -> list[Input]:
 
 def _files(source: Source, spec: AgentSpec, root: Path) -> Iterable[SourceFile]:
     if source.is_remote:
-        yield as_lines(fetch_remote(source.path, source.sha256, root))
+        yield by_content(fetch_remote(source.path, source.sha256, root))
         return
     for path in source.matches(spec.folder):
-        yield as_lines(SourceFile.of(path, Path(os.path.relpath(path, root)).as_posix()))
+        yield by_content(SourceFile.of(path, Path(os.path.relpath(path, root)).as_posix()))
 
 
 def _columns(source: Source) -> dict[str, str]:
