@@ -252,10 +252,10 @@ def _read_parquet(file: SourceFile, _problems: list[Problem]) -> Iterator[Row]:
         raise DamagedFile(f"not valid Parquet: {str(error).splitlines()[0][:120]}") from error
 
 
-def _read_foreign(file: SourceFile, _problems: list[Problem]) -> Iterator[Row]:
+def _read_foreign(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
     """One problem for the whole file; read line by line, each line would be one."""
-    raise DamagedFile(_foreign(_head(file)) or "not text")
-    yield
+    problems.append(Problem(file.shown, 0, _foreign(_head(file)) or "not text", "save the file as UTF-8"))
+    yield from ()
 
 
 _READERS: Mapping[Kind, Callable[[SourceFile, list[Problem]], Iterator[Row]]] = {
@@ -294,7 +294,7 @@ def _foreign(head: bytes) -> str:
     if head and not head.strip(b"\x00"):
         return "nothing but null bytes"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\x00" in head[:2]:
-        return "UTF-16 or UTF-32, not UTF-8 text: save the file as UTF-8"
+        return "UTF-16 or UTF-32, not UTF-8 text"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
