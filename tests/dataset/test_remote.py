@@ -107,10 +107,16 @@ def test_a_redirect_is_followed(server: FileServer, repository: Repository, buil
 
 
 BROKEN: dict[str, tuple[Callable[[FileServer], object], str]] = {
-    "missing": (lambda s: s.files.clear(), "cannot be read: HTTP 404 Not Found\nhint: check the address"),
-    "gone": (lambda s: s.statuses.update({"/data/train.jsonl": 410}), "HTTP 410 Gone\nhint: check the address"),
-    "forbidden": (lambda s: s.statuses.update({"/data/train.jsonl": 403}), "HTTP 403 Forbidden\nhint: check your cred"),
-    "broken": (lambda s: s.statuses.update({"/data/train.jsonl": 500}), "HTTP 500 Internal Server Error\nhint: the ot"),
+    "missing": (lambda s: s.files.clear(), "cannot be read: HTTP 404 Not Found\n  hint: check the address"),
+    "gone": (lambda s: s.statuses.update({"/data/train.jsonl": 410}), "HTTP 410 Gone\n  hint: check the address"),
+    "forbidden": (
+        lambda s: s.statuses.update({"/data/train.jsonl": 403}),
+        "HTTP 403 Forbidden\n  hint: check your cred",
+    ),
+    "broken": (
+        lambda s: s.statuses.update({"/data/train.jsonl": 500}),
+        "HTTP 500 Internal Server Error\n  hint: the ot",
+    ),
     "cut": (lambda s: s.plant(Fault("cut"), on_submit=True), "cannot be read: Not enough data"),
     "a loop": (
         lambda s: s.redirects.update({"/data/train.jsonl": "/data/train.jsonl"}),
@@ -179,7 +185,7 @@ def test_a_signed_address_is_never_shown(server: FileServer, repository: Reposit
     assert f"{shown}:25: not valid JSON" in wrong.err
     server.files.clear()
     missing = build(url)
-    assert f"error: {shown}: cannot be read: HTTP 404" in missing.err
+    assert f"agents/qa/agent.yaml:4: {shown}: cannot be read: HTTP 404" in missing.err
     assert SECRET not in "".join(part for one in (result, wrong, missing) for part in (one.out, one.err))
     assert SECRET not in everything_below(repository.root / ".gitune")
 
@@ -260,7 +266,7 @@ def test_s3(s3: dict[str, str], repository: Repository, build: Build) -> None:
     assert recorded(repository, build(url, environment=s3))[0][2] == 25
     assert recorded(repository, build(url, environment=s3, sha256=DIGEST))[0][1:] == (DIGEST, 24)
     wrong = build("s3://data/nothing.jsonl", environment=s3)
-    expected = "error: s3://data/nothing.jsonl: cannot be read: "
+    expected = "agents/qa/agent.yaml:4: s3://data/nothing.jsonl: cannot be read: "
     assert (wrong.code, expected in wrong.err, SECRET in wrong.err) == (1, True, False), wrong.err
     assert SECRET not in everything_below(repository.root / ".gitune")
 
@@ -284,7 +290,9 @@ def test_hugging_face(repository: Repository, build: Build) -> None:
         assert {request.headers["Authorization"] for request in ours} == {f"Bearer hf_{SECRET}"}
         for wrong in ("hf://datasets/org/name/data/nothing.jsonl", "hf://datasets/org/nobody/train.jsonl"):
             result = build(wrong, environment=token)
-            assert (result.code, f"error: {wrong}: cannot be read: " in result.err) == (1, True), result.err
+            assert (result.code, f"agents/qa/agent.yaml:4: {wrong}: cannot be read: " in result.err) == (1, True), (
+                result.err
+            )
             assert SECRET not in result.err
     assert SECRET not in everything_below(repository.root / ".gitune")
 
@@ -306,7 +314,10 @@ def test_google_cloud_storage(repository: Repository, build: Build) -> None:
         assert recorded(repository, build(url, environment=environment))[0][2] == 25
         assert recorded(repository, build(url, environment=environment, sha256=DIGEST))[0][1:] == (DIGEST, 24)
         wrong = build("gs://data/nothing.jsonl", environment=environment)
-        assert (wrong.code, "error: gs://data/nothing.jsonl: cannot be read: " in wrong.err) == (1, True), wrong.err
+        assert (wrong.code, "agents/qa/agent.yaml:4: gs://data/nothing.jsonl: cannot be read: " in wrong.err) == (
+            1,
+            True,
+        ), wrong.err
 
 
 @pytest.mark.parametrize(
@@ -321,8 +332,8 @@ def test_google_cloud_storage(repository: Repository, build: Build) -> None:
 )
 def test_a_client_that_is_not_installed(url: str, module: str, package: str, build: Build) -> None:
     result = build(url, before=f"import sys; sys.modules[{module!r}] = None")
-    expected = f"error: {url}: needs the package {package}\nhint: pip install 'gitune[data]'\n"
-    assert (result.code, result.err) == (1, expected)
+    expected = f"agents/qa/agent.yaml:4: {url}: needs the package {package}\n  hint: pip install 'gitune[data]'\n"
+    assert (result.code, result.err) == (1, f"{expected}error: 1 problem(s); nothing was started\n")
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "local:///etc/hostname"])

@@ -325,11 +325,9 @@ def test_a_remote_source_is_recorded_by_its_content(repository: Repository) -> N
         _remote(repository)
 
 
-def test_a_remote_source_of_an_unknown_kind(repository: Repository) -> None:
+def test_a_remote_source_of_an_unknown_kind(repository: Repository, gitune: Gitune) -> None:
     pytest.importorskip("fsspec")
     repository.add_agent("qa", agent_yaml(dataset={"sources": [{"path": "ftpx://a/b.jsonl"}]}))
-    (spec,) = load_agents(repository.root)
-    with pytest.raises(UserError) as caught:
-        assemble(spec, repository.root)
-    assert "ftpx" in caught.value.message
-    assert caught.value.hint == "known: hf://, s3://, gs://, https://"
+    (said,) = problems(gitune)
+    assert said.startswith(f"{AGENT}:4: ftpx://a/b.jsonl: Protocol not known: ftpx")
+    assert said.endswith("\n  hint: known: hf://, s3://, gs://, https://")
