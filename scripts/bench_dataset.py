@@ -142,7 +142,7 @@ def run_gitune(folder: Path) -> int:
     written = 0
     for spec in load_agents(folder):
         dataset = build_dataset(spec, folder)
-        write_dataset(dataset, folder)
+        write_dataset(spec, dataset, folder)
         written += len(dataset.train)
     return written
 

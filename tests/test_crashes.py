@@ -53,6 +53,7 @@ MOMENTS = {
     "cli, as the lock is written": Moment("cli", lambda r: any(_state(r).glob("dev/locks/*/model.lock.yaml"))),
     "engine, as it locks the stack": Moment("engine", _engine_lock),
     "engine, as the dataset is written": Moment("engine", lambda r: any(_state(r).glob("datasets/*/dataset.json"))),
+    "engine, as the dataset is published": Moment("engine", lambda r: any(_state(r).glob("store/*/*"))),
     "engine, as the job is submitted": Moment("engine", journey.jobs),
     "engine, as it deploys": Moment(
         "engine", lambda r: any(_state(r).glob("dev/locks/*/model.lock.yaml")) and _engine_lock(r)

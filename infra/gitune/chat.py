@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gitune.benchmark.cases import load_cases
@@ -10,8 +10,11 @@ from gitune.dataset.chat import as_dicts
 from gitune.deploy import Route, read_routes
 from gitune.errors import UserError
 from gitune.hints import did_you_mean
+from gitune.hosted import HostedModel, open_hosted
+from gitune.inference import LocalModel
+from gitune.lock import read_lock
 from gitune.project import Project
-from gitune.providers.base import LocalTarget
+from gitune.providers.base import ChatTarget, LocalTarget
 from gitune.spec import AgentSpec, load_agents
 
 _MAX_NEW_TOKENS = 256
@@ -33,24 +36,36 @@ class Chat:
 
 def open_chat(project: Project, alias: str) -> Chat:
     """Follow the alias to its model and load it. Raises UserError for an alias that nobody deployed."""
-    routes = read_routes(project.routes_file)
+    routes = _routes(project)
     if alias not in routes:
         known = f"deployed: {', '.join(routes)}" if routes else "nothing is deployed yet: run gitune up"
         raise UserError(f"no alias '{alias}'", hint=did_you_mean(alias, routes) or known)
     route = routes[alias]
-    target = project.provider(route.provider).chat_target(route.model_id)
-    if not isinstance(target, LocalTarget):
-        raise UserError(f"no way to reach {route.model_id} yet")
-    from gitune.inference import LocalModel  # imports torch: seconds
-    from gitune.training.base_model import resolve_base_model
-
-    model = LocalModel.open(resolve_base_model(target.base_model), target.adapter)
+    model = _open_model(project.provider(route.provider).chat_target(route.model_id))
 
     def complete(messages: list[dict[str, str]]) -> Iterator[str]:
         return model.stream(messages, _MAX_NEW_TOKENS)
 
     spec = next((spec for spec in load_agents(project.root) if spec.name == route.agent), None)
     return Chat(route, _system_prompt(spec, project) if spec else None, complete)
+
+
+def _routes(project: Project) -> Mapping[str, Route]:
+    """What is deployed; where the stack deploys nothing, what its locks say."""
+    if "deployments" in project.stack.declare:
+        return read_routes(project.routes_file)
+    locks = {spec.alias: read_lock(project.lock_file(spec.name)) for spec in load_agents(project.root)}
+    return {
+        alias: Route(lock.agent, lock.provider, lock.model_id, lock.version) for alias, lock in locks.items() if lock
+    }
+
+
+def _open_model(target: ChatTarget) -> LocalModel | HostedModel:
+    if not isinstance(target, LocalTarget):
+        return open_hosted(target)
+    from gitune.training.base_model import resolve_base_model
+
+    return LocalModel.open(resolve_base_model(target.base_model), target.adapter)
 
 
 def _system_prompt(spec: AgentSpec, project: Project) -> str | None:

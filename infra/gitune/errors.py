@@ -108,3 +108,8 @@ class Unavailable(ProviderError):
 
 class NotFound(ProviderError):
     """No job or model has this ID."""
+
+
+def explain(error: GituneError) -> str:
+    """An error and its hint in one line."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message

@@ -33,7 +33,7 @@ class Lock:
     job: Mapping[str, Any]
     """id, key (the training key), seconds, cost_usd."""
     benchmark: Mapping[str, Any]
-    """cases (count), fingerprint, accuracy and base_accuracy (0 to 1), latency_seconds (median)."""
+    """cases (count), fingerprint, accuracy and base_accuracy (0 to 1 or null), latency_seconds (median)."""
     verdict: Mapping[str, Any]
     """outcome and reasons."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gitune.dataset import build_dataset, dataset_folder
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import ProviderError
 from gitune.project import Project, checked_agents
 from gitune.providers.base import TrainingKey

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
+from gitune.benchmark.scores import Unanswered
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
 from gitune.providers.base import Job, TrainingRequest
@@ -72,7 +73,7 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
             "cases": evidence.cases,
             "fingerprint": evidence.fingerprint,
             "accuracy": round(evidence.challenger.accuracy, 4),
-            "base_accuracy": round(evidence.base.accuracy, 4),
+            "base_accuracy": None if isinstance(evidence.base, Unanswered) else round(evidence.base.accuracy, 4),
             "latency_seconds": round(evidence.challenger.latency, 3),
         },
         verdict={

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from gitune.errors import ProviderError, Unavailable
+from gitune.errors import ProviderError, Unavailable, explain
 from gitune.providers.base import Job, Provider, TrainingKey, TrainingRequest
 from gitune.scheduler import after_error
 
@@ -113,11 +113,6 @@ def observe(recorded: ModelState, open_provider: OpenProvider) -> ModelState:
         seconds=None if job.live else job.seconds,
         cost_usd=None if job.live else job.cost_usd,
     )
-
-
-def explain(error: ProviderError) -> str:
-    """An error in one line."""
-    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def _adopt_or_submit(request: TrainingRequest, dataset: Path, provider: Provider, retry_failed: bool) -> Job:

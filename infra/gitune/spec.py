@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
+from gitune.store_url import check_store_url
 from gitune.yaml_source import Path_, YamlSource, parse_yaml
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
@@ -174,6 +175,11 @@ class StackSpec(_Value):
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
+    store: Annotated[
+        str,
+        Field(min_length=1, description="Where datasets are published: a folder of the repository, or s3://, gs://."),
+        AfterValidator(check_store_url),
+    ] = ".gitune/store"
     providers: Annotated[
         dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
     ] = Field(default_factory=dict)
@@ -323,7 +329,7 @@ def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[s
         return f"'{name}' cannot be {item['input']!r}", "use a-z 0-9 . _ -, starting with a letter"
     if kind == "too_short":
         return f"'{name}' needs at least {context['min_length']} item(s)", None
-    return f"'{name}': {item['msg'][:1].lower()}{item['msg'][1:]}", None
+    return f"'{name}': {item['msg'][:1].lower()}{item['msg'][1:]}", context.get("hint")
 
 
 def _kind_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from gitune.dataset.formats import template_columns
 from gitune.dataset.sources import KINDS
-from gitune.dataset.urls import holds_password, shown_url
+from gitune.dataset.urls import holds_credential, shown_url
 from gitune.errors import Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.spec import AgentSpec, Source
@@ -68,9 +68,9 @@ def _check_source(item: Source, place: _Place, spec: AgentSpec, source: YamlSour
 
 
 def _check_url(url: str, place: _Place, source: YamlSource) -> Iterable[Problem]:
-    if holds_password(url):
+    if holds_credential(url):
         hint = "agent.yaml is committed: credentials come from the environment, or from fsspec's configuration"
-        yield source.problem(place, f"'{shown_url(url)}' holds a credential", hint)
+        yield source.problem(place, f"a source's URL must not hold a password or a token: {shown_url(url)}", hint)
     elif "::" in url or not _SCHEME.match(url):
         yield source.problem(place, f"'{shown_url(url)}' is not an address", "such as s3://bucket/file.jsonl")
     elif url.startswith(("file://", "local://")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -133,6 +134,8 @@ class _LeanStack(automation.Stack):
 
 
 _HINT = "run: gitune pulumi up --refresh, to see all that the engine says"
+_OURS = re.compile(r"^gitune\.errors\.\w+: (?P<message>.+)(?:\n\s*hint: (?P<hint>.+))?", re.MULTILINE)
+"""A GituneError of a resource, as Python prints it; see resources/host.py."""
 
 
 class _Collector:
@@ -154,6 +157,8 @@ class _Collector:
         if isinstance(error, automation.ConcurrentUpdateError):
             return EngineError("another engine holds the stack's lock", hint="wait for it, then run gitune up again")
         told = next((text for text in self._errors if text and text != "update failed"), str(error))
+        for ours in reversed(list(_OURS.finditer(told))):  # the last that was raised, of a chain
+            return EngineError(ours["message"], hint=ours["hint"] or _HINT)
         return EngineError(_last_line(told), hint=_HINT)
 
 

@@ -166,7 +166,8 @@ class _Run:
             if any(status != "running" for status in now.values()) or len(now) < len(running):
                 queued = any(state.status == "queued" for state in states.values())
                 return self._merged(states, jobs), pass_is_due(before, now, queued=queued)
-            time.sleep(next_poll_seconds(polls, longest=1.0))
+            near = all(state.provider == "local" for state in running.values())
+            time.sleep(next_poll_seconds(polls, longest=1.0 if near else 15.0))
             polls += 1
 
     def _poll(self, running: Mapping[str, ModelState]) -> dict[str, Job]:

@@ -74,12 +74,12 @@ def test_written_files_hold_the_dataset_and_are_written_once(repository: Reposit
     repository.add_agent("qa")
     (spec,) = load_agents(repository.root)
     dataset = build_dataset(spec, repository.root)
-    folder = write_dataset(dataset, repository.root)
+    folder = write_dataset(spec, dataset, repository.root)
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
     assert tuple(lines) == dataset.train
     assert set(json.loads(lines[0])) == {"messages"}
     before = _times(folder)
-    assert write_dataset(dataset, repository.root) == folder
+    assert write_dataset(spec, dataset, repository.root) == folder
     assert _times(folder) == before
 
 
@@ -87,10 +87,10 @@ def test_a_half_deleted_dataset_is_written_again(repository: Repository) -> None
     repository.add_agent("qa")
     (spec,) = load_agents(repository.root)
     dataset = build_dataset(spec, repository.root)
-    folder = write_dataset(dataset, repository.root)
+    folder = write_dataset(spec, dataset, repository.root)
     (folder / "dataset.json").unlink()
     (folder / "train.jsonl").unlink()
-    write_dataset(dataset, repository.root)
+    write_dataset(spec, dataset, repository.root)
     assert (folder / "train.jsonl").is_file()
 
 

@@ -31,9 +31,11 @@ def test_build_writes_what_the_rules_found_and_the_card(repository: Repository, 
         row for row in map(json.loads, (folder / "findings.jsonl").read_text().splitlines()) if row["dropped"]
     ]
     assert (finding["rule"], finding["file"], finding["line"]) == ("exact-duplicate", "agents/qa/data/train.jsonl", 31)
-    card = (folder / "data-card.md").read_text()
+    card = (folder / "card.md").read_text()
     assert "| agents/qa/data/train.jsonl | CC0-1.0 |" in card
-    assert card == gitune("dataset", "show", "qa").out
+    assert card == gitune("dataset", "show", folder.name[:8]).out
+    shown = gitune("dataset", "show", "qa").out  # with tokens as the base model counts them
+    assert card.partition("## Tokens")[0] == shown.partition("## Tokens")[0]
 
 
 def test_stats_count_what_is_there(repository: Repository, gitune: Gitune) -> None:

@@ -207,7 +207,7 @@ from gitune.dataset import build_dataset, write_dataset
 from gitune.spec import load_agents
 root = Path(sys.argv[1])
 for spec in load_agents(root):
-    folder = write_dataset(build_dataset(spec, root), root)
+    folder = write_dataset(spec, build_dataset(spec, root), root)
     for file in sorted(folder.iterdir()):
         print(spec.name, folder.name, file.name, hashlib.sha256(file.read_bytes()).hexdigest())
 """
@@ -226,7 +226,7 @@ def test_real_data_keeps_its_shares(repository: Repository) -> None:
     _real_agents(repository)
     for spec in load_agents(repository.root):
         dataset = build_dataset(spec, repository.root)
-        folder = write_dataset(dataset, repository.root)
+        folder = write_dataset(spec, dataset, repository.root)
         assert (len(dataset.train), len(dataset.validation)) == (4_750, 250)
         manifest = json.loads(Path(folder / "dataset.json").read_text(encoding="utf-8"))
         shares = {share["agent"]: share["taken"] for share in manifest["shares"]}

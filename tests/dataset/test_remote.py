@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gitune.dataset.urls import holds_password, shown_url
+from gitune.dataset.urls import holds_credential, shown_url
 from gitune.testing import Fault
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, example, jsonl
 from tests.servers.files import FileServer, GoogleServer, HubServer
@@ -192,7 +192,7 @@ def test_a_signed_address_is_never_shown(server: FileServer, repository: Reposit
 
 def test_a_password_is_not_for_agent_yaml(server: FileServer, repository: Repository, build: Build) -> None:
     result = build(server.url.replace("://", f"://me:{SECRET}@") + "/data/train.jsonl")
-    assert (result.code, "agents/qa/agent.yaml:4: 'http://***@127.0.0.1" in result.err) == (1, True), result.err
+    assert (result.code, "agent.yaml:4: a source's URL must not hold a password" in result.err) == (1, True), result.err
     assert SECRET not in result.out + result.err
     assert server.requests == []
     assert not (repository.root / ".gitune").exists()
@@ -214,6 +214,9 @@ def test_a_password_comes_from_the_environment(server: FileServer, repository: R
     [
         ("s3://bucket/a/b.jsonl", "s3://bucket/a/b.jsonl", False),
         ("s3://key:secret@bucket/b.jsonl", "s3://***@bucket/b.jsonl", True),
+        ("s3://key:sec/ret@bucket/b.jsonl", "s3://***@bucket/b.jsonl", True),
+        ("http://127.0.0.1:8080/me@example.org", "http://127.0.0.1:8080/me@example.org", False),
+        ("github://owner:repository@main/b.jsonl", "github://owner:repository@main/b.jsonl", False),
         ("https://token@host/b", "https://***@host/b", True),
         ("https://host/b?sig=abc%3D&x=1#part", "https://host/b?sig=***&x=***#part", False),
         ("https://host/b?download", "https://host/b?download", False),
@@ -225,7 +228,7 @@ def test_a_password_comes_from_the_environment(server: FileServer, repository: R
     ],
 )
 def test_what_is_shown_of_an_address(url: str, shown: str, password: bool) -> None:
-    assert (shown_url(url), holds_password(url)) == (shown, password)
+    assert (shown_url(url), holds_credential(url)) == (shown, password)
 
 
 # --- the clients of clouds --------------------------------------------------------------------------------------------
@@ -321,18 +324,18 @@ def test_google_cloud_storage(repository: Repository, build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "module", "package"),
+    ("url", "package", "extra"),
     [
-        ("s3://data/train.jsonl", "s3fs", "s3fs"),
-        ("gs://data/train.jsonl", "gcsfs", "gcsfs"),
-        ("hf://datasets/a/b/train.jsonl", "huggingface_hub", "huggingface_hub"),
-        ("https://127.0.0.1/train.jsonl", "aiohttp", "aiohttp"),
-        ("https://127.0.0.1/train.jsonl", "fsspec", "fsspec"),
+        ("s3://data/train.jsonl", "s3fs", "s3"),
+        ("gs://data/train.jsonl", "gcsfs", "gs"),
+        ("hf://datasets/a/b/train.jsonl", "huggingface_hub", "data"),
+        ("https://127.0.0.1/train.jsonl", "aiohttp", "data"),
+        ("https://127.0.0.1/train.jsonl", "fsspec", "data"),
     ],
 )
-def test_a_client_that_is_not_installed(url: str, module: str, package: str, build: Build) -> None:
-    result = build(url, before=f"import sys; sys.modules[{module!r}] = None")
-    expected = f"agents/qa/agent.yaml:4: {url}: needs the package {package}\n  hint: pip install 'gitune[data]'\n"
+def test_a_client_that_is_not_installed(url: str, package: str, extra: str, build: Build) -> None:
+    result = build(url, before=f"import sys; sys.modules[{package!r}] = None")
+    expected = f"agents/qa/agent.yaml:4: {url}: needs the package {package}\n  hint: pip install 'gitune[{extra}]'\n"
     assert (result.code, result.err) == (1, f"{expected}error: 1 problem(s); nothing was started\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import socket
 import threading
@@ -69,6 +70,10 @@ class Response:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_json(self) -> bool:
+        return self.headers.get("Content-Type", "application/json") == "application/json"
+
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
             return self.body
@@ -96,7 +101,12 @@ class HttpServer:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.seconds_per_request = 0.0
+        """How far each request moves the clock: for clients that wait for a job."""
+        self.requests_per_minute: int | None = None
+        """Of the server's clock; more are answered with 429 and Retry-After."""
         self.requests: list[Request] = []
+        self._minute: list[float] = []
         self.violations: list[str] = []
         """What was against the protocol's own description, in requests or answers. Tests assert that it is empty."""
         self._faults: list[tuple[Fault, bool]] = []
@@ -169,17 +179,26 @@ class HttpServer:
         request = Request(connection.command, unquote(url.path), query, connection.headers, body)
         with self._lock:
             self.requests.append(request)
+            self.clock.advance(self.seconds_per_request)
             fault = self._take_fault(request)
         if fault is not None and fault.kind != "lost":
             self._misbehave(connection, fault)
             return
         with self._lock:
-            response = self.authorize(request) or self._handled(request)
+            response = self._limited() or self.authorize(request) or self._handled(request)
             self.observe(request, response)
         if fault is not None:  # carried out; the answer is lost
             _hang_up(connection)
             return
         _send(connection, response)
+
+    def _limited(self) -> Response | None:
+        self._minute = [at for at in self._minute if at > self.clock.now - 60]
+        if self.requests_per_minute is None or len(self._minute) < self.requests_per_minute:
+            self._minute.append(self.clock.now)
+            return None
+        wait = max(1, math.ceil(self._minute[0] + 60 - self.clock.now))
+        return replace(self.error(429, "Requests rate limit exceeded"), headers={"Retry-After": str(wait)})
 
     def _handled(self, request: Request) -> Response:
         for name in dir(type(self)):

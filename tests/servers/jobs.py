@@ -21,7 +21,6 @@ class Limits:
     """Jobs for life."""
     excess: Literal["fail", "queue", "refuse"] = "fail"
     """A job beyond `running` is accepted and then fails (Mistral's free trial), waits (OpenAI), or is refused (AWS)."""
-    requests_per_minute: int | None = None
 
 
 @dataclass(slots=True)

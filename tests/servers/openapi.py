@@ -21,7 +21,7 @@ class OpenApi:
     """One document. `violations(request, response)` says what is against it, in words; nothing when all is well."""
 
     def __init__(self, name: str) -> None:
-        self._document = json.loads((DOCUMENTS / f"{name}.json").read_text(encoding="utf-8"))
+        self._document = _modern(json.loads((DOCUMENTS / f"{name}.json").read_text(encoding="utf-8")))
         resource = Resource.from_contents(self._document, default_specification=DRAFT202012)
         self._registry: Any = Registry().with_resource("urn:document", resource)
         paths = [(self._pattern(path), path) for path in self._document["paths"]]
@@ -41,12 +41,12 @@ class OpenApi:
             pointer = ("paths", found, request.method.lower(), "requestBody", "content", "application/json", "schema")
             wrong += [f"{place}: request: {said}" for said in self._check(pointer, json.loads(request.body))]
         known = {item["name"] for item in self._parameters(found, operation) if item["in"] == "query"}
-        wrong += [f"{place}: unknown parameter {name}" for name in request.query if name not in known]
+        wrong += [f"{place}: unknown parameter {name}" for name in request.query if name.split("[")[0] not in known]
         status = str(response.status)
         answers = operation["responses"]
         if response.status < 400 and status not in answers:
             wrong.append(f"{place}: answer {status} is not in the document")
-        if "application/json" in answers.get(status, {}).get("content", {}):
+        if response.is_json and "application/json" in answers.get(status, {}).get("content", {}):
             pointer = (
                 "paths",
                 found,
@@ -87,6 +87,23 @@ class OpenApi:
     @staticmethod
     def _pattern(path: str) -> re.Pattern[str]:
         return re.compile(re.sub(r"\\{[^}]+\\}", "[^/]+", re.escape(path)))
+
+
+def _modern(value: Any) -> Any:
+    """The document in JSON Schema of 2020-12: what OpenAPI 3.0 says in its own way, and limits that are text."""
+    if isinstance(value, list):
+        return [_modern(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    limits = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    new = {k: float(v) if k in limits and isinstance(v, str) else _modern(v) for k, v in value.items()}
+    for exclusive, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if new.get(exclusive) is True:
+            new[exclusive] = new.pop(limit)
+    if new.get("nullable") is True:
+        del new["nullable"]
+        return {"anyOf": [new, {"type": "null"}]}
+    return new
 
 
 @cache

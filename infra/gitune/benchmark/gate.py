@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gitune.benchmark.scores import Scores
+from gitune.benchmark.scores import Scores, Unanswered
 from gitune.spec import GateSpec
 
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -35,10 +35,15 @@ class Verdict:
         return tuple(check.reason for check in self.checks)
 
 
-def judge(gate: GateSpec, challenger: Scores, base: Scores, deployed: Scores | None = None) -> Verdict:
+def judge(
+    gate: GateSpec, challenger: Scores, base: Scores | Unanswered, deployed: Scores | Unanswered | None = None
+) -> Verdict:
     """Compare the challenger with the base model, and with the deployed model where there is one."""
     checks = [_improvement(gate, challenger, base)]
-    if deployed is not None and deployed.model_id != challenger.model_id:
+    if isinstance(deployed, Unanswered):
+        reason = f"the deployed model could not be asked: {deployed.reason}; what would be lost is unknown"
+        checks.append(Check("max_regression", "inconclusive", reason))
+    elif deployed is not None and deployed.model_id != challenger.model_id:
         checks.append(_regression(gate, challenger, deployed))
     checks.append(_latency(gate, challenger))
     order: Sequence[Outcome] = ("fail", "inconclusive", "pass")
@@ -90,7 +95,10 @@ def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
     return excess / math.sqrt(product)
 
 
-def _improvement(gate: GateSpec, challenger: Scores, base: Scores) -> Check:
+def _improvement(gate: GateSpec, challenger: Scores, base: Scores | Unanswered) -> Check:
+    if isinstance(base, Unanswered):
+        reason = f"accuracy {challenger.accuracy:.1%}; the base model could not be asked: {base.reason}"
+        return Check("min_improvement", "inconclusive", reason)
     difference, low, high = paired_difference(challenger, base)
     measured = (
         f"accuracy {base.accuracy:.1%} → {challenger.accuracy:.1%}: {difference * 100:+.1f} points over the base model "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
 from gitune.benchmark.gate import Verdict, judge
-from gitune.benchmark.scores import Scores, load_scores, save_scores, score_answers, scores_file
+from gitune.benchmark.scores import Scores, Unanswered, load_scores, save_scores, score_answers, scores_file
 from gitune.dataset.chat import as_dicts
-from gitune.errors import NotFound, UserError
+from gitune.errors import NotFound, ProviderError, Retired, explain
+from gitune.hosted import answer_all, measure_latency, open_hosted
 from gitune.lock import Lock
 from gitune.project import Project
 from gitune.providers.base import ChatTarget, LocalTarget
@@ -32,8 +33,8 @@ class Evidence:
     cases: int
     fingerprint: str
     challenger: Scores
-    base: Scores
-    deployed: Scores | None
+    base: Scores | Unanswered
+    deployed: Scores | Unanswered | None
     verdict: Verdict
 
 
@@ -45,7 +46,7 @@ def gather_evidence(
     fingerprint = cases_fingerprint(cases)
     target = project.provider(provider).chat_target(model_id)
     bench = _Benchmark(project.state_folder / "scores", cases, fingerprint, spec.benchmark, on_progress)
-    base = bench.scores("base model", f"{provider}:{_base_of(target)}", _untuned(target), timed=False)
+    base = _base_scores(bench, provider, target)
     challenger = bench.scores("challenger", model_id, target, timed=True)
     deployed = None
     if lock is not None and lock.model_id != model_id:
@@ -74,22 +75,22 @@ class _Benchmark:
         return scores
 
     def _ask(self, label: str, target: ChatTarget, timed: bool) -> tuple[list[str], list[float]]:
-        if not isinstance(target, LocalTarget):
-            raise UserError(f"no way to benchmark {target.model} yet", hint="benchmark models of the local provider")
         conversations = [as_dicts(case.messages) for case in self.cases]
         longest = self.settings.max_new_tokens
+        some = _spread(conversations, self.settings.latency_cases) if timed else []
         self.on_progress(label, 0, len(conversations))
-        model = _loaded(target.base_model)
-        model.use_adapter(target.adapter)
-        generations = model.generate(
-            conversations,
-            max_new_tokens=longest,
-            on_progress=lambda done, total: self.on_progress(label, done, total),
-        )
-        latencies: list[float] = []
-        if timed:
-            latencies = model.measure_latency(_spread(conversations, self.settings.latency_cases), longest)
-        return [generation.text for generation in generations], latencies
+
+        def tell(done: int, total: int) -> None:
+            self.on_progress(label, done, total)
+
+        if isinstance(target, LocalTarget):
+            model = _loaded(target.base_model)
+            model.use_adapter(target.adapter)
+            generations = model.generate(conversations, max_new_tokens=longest, on_progress=tell)
+            return [generation.text for generation in generations], model.measure_latency(some, longest)
+        hosted = open_hosted(target)
+        generations = answer_all(hosted, conversations, longest, tell)
+        return [generation.text for generation in generations], measure_latency(hosted, some, longest)
 
 
 @functools.lru_cache(maxsize=1)
@@ -107,17 +108,21 @@ def _spread(conversations: list[list[dict[str, str]]], count: int) -> list[list[
     return [conversations[int(i * step)] for i in range(min(count, len(conversations)))]
 
 
-def _deployed_scores(bench: _Benchmark, project: Project, lock: Lock) -> Scores | None:
+def _deployed_scores(bench: _Benchmark, project: Project, lock: Lock) -> Scores | Unanswered | None:
     try:
         target = project.provider(lock.provider).chat_target(lock.model_id)
-    except NotFound:
+        return bench.scores("deployed model", lock.model_id, target, timed=True)
+    except (NotFound, Retired):
         return None  # it no longer exists, so there is nothing to lose
-    return bench.scores("deployed model", lock.model_id, target, timed=True)
+    except ProviderError as error:
+        return Unanswered(f"{lock.provider}: {explain(error)}")
 
 
-def _base_of(target: ChatTarget) -> str:
-    return target.base_model if isinstance(target, LocalTarget) else target.model
-
-
-def _untuned(target: ChatTarget) -> ChatTarget:
-    return LocalTarget(target.base_model, None) if isinstance(target, LocalTarget) else target
+def _base_scores(bench: _Benchmark, provider: str, target: ChatTarget) -> Scores | Unanswered:
+    untuned = (
+        replace(target, adapter=None) if isinstance(target, LocalTarget) else replace(target, model=target.base_model)
+    )
+    try:
+        return bench.scores("base model", f"{provider}:{target.base_model}", untuned, timed=False)
+    except (NotFound, Retired) as error:
+        return Unanswered(f"{target.base_model}: {error.message}")

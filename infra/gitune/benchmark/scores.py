@@ -47,6 +47,13 @@ class Scores:
         return {score.case_id: score for score in self.scores}
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A model that could not be asked, and why."""
+
+    reason: str
+
+
 def score_answers(cases: Sequence[Case], answers: Sequence[str], scorer: str) -> tuple[Score, ...]:
     """Score each answer against its case's target."""
     same = {"exact": _exact, "normalised": _normalised}[scorer]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("dataset")
 def command() -> None:
-    """Build, show and compare what the agents train on."""
+    """Build, show, compare and restore what the agents train on."""
 
 
 @command.command("build")
@@ -28,26 +28,55 @@ def command() -> None:
 @json_option
 def build(agent: str, stack: str, as_json: bool) -> None:
     """Write an agent's dataset below .gitune/datasets, with its data card and what the rules found."""
-    from gitune.dataset import write_dataset
-    from gitune.dataset.artifact import manifest_of
-    from gitune.dataset.describe import CARD_FILE
-    from gitune.files import write_atomic
+    from gitune.dataset import build_dataset, write_dataset
+    from gitune.dataset.manifest import MANIFEST_FILE
+    from gitune.project import Project, checked_agents
 
-    project, dataset, description = _described(agent, stack)
-    folder = write_dataset(dataset, project.root)
-    write_atomic(folder / CARD_FILE, description.card)
+    project = Project.open(stack)
+    (spec,) = checked_agents(project, [agent])
+    folder = write_dataset(spec, build_dataset(spec, project.root), project.root)
     if as_json:
-        click.echo(json.dumps(manifest_of(dataset), indent=2, ensure_ascii=False))
+        click.echo((folder / MANIFEST_FILE).read_text(encoding="utf-8"), nl=False)
     else:
         click.echo(folder.relative_to(project.root).as_posix())
+
+
+@command.command("restore")
+@click.argument("fingerprint")
+@stack_option
+def restore(fingerprint: str, stack: str) -> None:
+    """Download a published dataset to .gitune/datasets and check every byte of it.
+
+    FINGERPRINT is its name, as in a lock, or at least the first eight digits of it.
+    """
+    from gitune.dataset.restore import restore_dataset
+    from gitune.dataset.store import Store
+    from gitune.project import Project
+
+    project = Project.open(stack)
+    folder = restore_dataset(fingerprint, Store.of(project))
+    click.echo(folder.relative_to(project.root).as_posix())
 
 
 @command.command("show")
 @click.argument("agent")
 @stack_option
 def show(agent: str, stack: str) -> None:
-    """Print the data card (Markdown): sources, licences, rules, drops, tokens, categories."""
-    click.echo(_described(agent, stack)[2].card, nl=False)
+    """Print the data card (Markdown): sources, licences, rules, drops, tokens, categories.
+
+    AGENT is a name, or the fingerprint of a dataset that was built or published.
+    """
+    from gitune.dataset.manifest import CARD_FILE
+    from gitune.dataset.restore import FINGERPRINT, find_dataset
+    from gitune.dataset.store import Store
+    from gitune.project import Project
+
+    project = Project.open(stack)
+    if FINGERPRINT.fullmatch(agent) and not (project.root / "agents" / agent).is_dir():
+        card = (find_dataset(agent, Store.of(project)) / CARD_FILE).read_text(encoding="utf-8")
+    else:
+        card = _described(agent, project)[1].card
+    click.echo(card, nl=False)
 
 
 @command.command("stats")
@@ -56,9 +85,10 @@ def show(agent: str, stack: str) -> None:
 @json_option
 def stats(agent: str, stack: str, as_json: bool) -> None:
     """Print tokens, lengths, sources, categories and languages, with histograms."""
+    from gitune.project import Project
     from gitune.report.dataset import print_stats
 
-    _, dataset, description = _described(agent, stack)
+    dataset, description = _described(agent, Project.open(stack))
     if as_json:
         click.echo(json.dumps(asdict(description.stats), indent=2, ensure_ascii=False))
     else:
@@ -74,8 +104,8 @@ def stats(agent: str, stack: str, as_json: bool) -> None:
 def diff(agent: str, before: str | None, after: str | None, stack: str, as_json: bool) -> None:
     """Compare what an agent trains on at two points: which examples came, went and changed.
 
-    BEFORE and AFTER are git revisions (main, HEAD~1, a tag), or fingerprints of datasets that were built here, or the
-    beginnings of them; A..B is both. Without AFTER the files as they are now, without BEFORE what is committed.
+    BEFORE and AFTER are git revisions (main, HEAD~1, a tag), or fingerprints of datasets that were built or published,
+    or the beginnings of them; A..B is both. Without AFTER the files as they are now, without BEFORE what is committed.
     """
     from gitune.dataset.compare import compare, comparison_dict, comparison_text
     from gitune.dataset.sides import find_sides
@@ -89,13 +119,16 @@ def diff(agent: str, before: str | None, after: str | None, stack: str, as_json:
         click.echo(comparison_text(comparison, *sides, width=shutil.get_terminal_size().columns))
 
 
-def _described(agent: str, stack: str) -> tuple[Project, Dataset, Description]:
+def _described(agent: str, project: Project) -> tuple[Dataset, Description]:
+    """With tokens as the agent's base model counts them, where its tokenizer is on this machine."""
     from gitune.dataset import build_dataset
     from gitune.dataset.describe import describe_dataset
-    from gitune.project import Project, checked_agents, training_requests
+    from gitune.dataset.tokens import token_counter
+    from gitune.project import checked_agents, training_requests
+    from gitune.training.base_model import unpacked_base_model
 
-    project = Project.open(stack)
     (spec,) = checked_agents(project, [agent])
     dataset = build_dataset(spec, project.root)
     base_model = training_requests(spec, project, dataset.fingerprint)[0].base_model
-    return project, dataset, describe_dataset(spec, dataset, base_model, project.root)
+    counter = token_counter(base_model, unpacked_base_model(base_model))
+    return dataset, describe_dataset(spec, dataset, counter, project.root)

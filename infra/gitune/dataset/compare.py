@@ -12,9 +12,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE, dataset_folder
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.dataset.stats import category_counts
-from gitune.errors import UserError
 from gitune.report.text import fit, table
 
 _ARROW = " => "
@@ -44,17 +43,10 @@ class Comparison:
     """Categories whose count moved: (before, after); empty where answers are texts."""
 
 
-def recorded_lines(root: Path, fingerprint: str) -> list[str]:
-    """The examples of a dataset that was built here, named by its fingerprint or the beginning of it."""
-    folders = sorted(dataset_folder(root, "").glob(f"{fingerprint}*"))
-    if len(folders) != 1:
-        known = ", ".join(path.name[:12] for path in sorted(dataset_folder(root, "").glob("*")))
-        count = "no dataset" if not folders else f"{len(folders)} datasets"
-        raise UserError(
-            f"{count} '{fingerprint}' here", hint=f"known: {known}" if known else "run: gitune dataset build"
-        )
-    files = [folders[0] / name for name in (TRAIN_FILE, VALIDATION_FILE)]
-    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+def recorded_lines(folder: Path) -> list[str]:
+    """The examples of a dataset, as they were written."""
+    texts = ((folder / name).read_text(encoding="utf-8") for name in (TRAIN_FILE, VALIDATION_FILE))
+    return [line for text in texts for line in text.split("\n") if line]
 
 
 def compare(before: Sequence[str], after: Sequence[str]) -> Comparison:

@@ -1,4 +1,4 @@
-"""What can be said of a dataset: its card, and what its base model counts."""
+"""What can be said of a dataset: its card, and what a tokenizer counts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from gitune.dataset.card import CardSource, data_card
 from gitune.dataset.rules import Cleaned
 from gitune.dataset.rules.report import summarise
 from gitune.dataset.stats import Stats, dataset_stats
-from gitune.dataset.tokens import token_counter
+from gitune.dataset.tokens import TokenCounter
 from gitune.spec import AgentSpec
-from gitune.training.base_model import unpacked_base_model
-
-CARD_FILE = "data-card.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +23,9 @@ class Description:
     """Markdown."""
 
 
-def describe_dataset(spec: AgentSpec, dataset: Dataset, base_model: str, root: Path) -> Description:
-    """Count tokens with the base model's own tokenizer where it is at hand; what was counted before is not again."""
+def describe_dataset(spec: AgentSpec, dataset: Dataset, counter: TokenCounter, root: Path) -> Description:
+    """The card and the facts in it; what the same counter counted before is not counted again."""
     assembled = dataset.assembled
-    counter = token_counter(base_model, unpacked_base_model(base_model))
     stats = dataset_stats(
         assembled.examples, counter, fingerprint=dataset.fingerprint, cache=root / ".gitune" / "stats"
     )

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gitune.dataset.filesystem import missing_package, open_filesystem
 from gitune.dataset.sources import SourceFile
 from gitune.dataset.urls import shown_url
 from gitune.errors import UserError
 from gitune.files import read_json, write_atomic
 
-_PACKAGES: Mapping[str, str] = {"hf": "huggingface_hub", "s3": "s3fs", "gs": "gcsfs", "http": "aiohttp"}
 _VERSIONS = ("ETag", "etag", "e_tag", "oid", "blob_id", "md5Hash", "generation", "VersionId")
 """What file systems call the thing that changes with the content."""
 
@@ -29,7 +29,7 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
     folder, shown = root / ".gitune" / "sources", shown_url(url)
     if pinned is not None and (folder / pinned).is_file():
         return SourceFile.of(folder / pinned, shown, _name(url))
-    filesystem, path = _open(url)
+    filesystem, path = open_filesystem(url)
     note = folder / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
     try:
         filesystem.invalidate_cache()
@@ -41,7 +41,7 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
                 return SourceFile.of(kept, shown, _name(url))
         digest = _download(filesystem, path, folder)
     except ImportError as error:  # some file systems import their client when they are first used
-        raise _missing(url, error) from error
+        raise missing_package(url, error) from error
     except Exception as error:
         detail, hint = _reason(error)
         raise UserError(f"{shown}: cannot be read: {detail}", hint=hint) from error
@@ -50,26 +50,6 @@ def fetch_remote(url: str, pinned: str | None, root: Path) -> SourceFile:
         raise UserError(message, hint="review what changed there, then pin the new one")
     write_atomic(note, json.dumps({"url": shown, "version": version, "sha256": digest}) + "\n")
     return SourceFile.of(folder / digest, shown, _name(url))
-
-
-def _open(url: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise _missing(url, error) from error
-    except ValueError as error:
-        raise UserError(
-            f"{shown_url(url)}: {shown_url(str(error))}", hint="known: hf://, s3://, gs://, https://"
-        ) from error
-    return filesystem, path
-
-
-def _missing(url: str, error: ImportError) -> UserError:
-    scheme = url.partition("://")[0].removesuffix("s") if url.startswith("http") else url.partition("://")[0]
-    package = error.name if error.name == "fsspec" else _PACKAGES.get(scheme, error.name or "its package")
-    return UserError(f"{shown_url(url)}: needs the package {package}", hint="pip install 'gitune[data]'")
 
 
 def _version(info: Mapping[str, Any]) -> str:

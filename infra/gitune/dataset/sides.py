@@ -10,6 +10,8 @@ from pathlib import Path
 from gitune.dataset.artifact import dataset_folder
 from gitune.dataset.build import build_dataset
 from gitune.dataset.compare import Side, recorded_lines
+from gitune.dataset.restore import FINGERPRINT, find_dataset
+from gitune.dataset.store import Store
 from gitune.dataset.urls import shown_url
 from gitune.errors import InvalidInput, Problem, UserError
 from gitune.git import find_commit, merge_base, tree_of, unknown_revision_hint
@@ -17,7 +19,7 @@ from gitune.hints import did_you_mean, one_of
 from gitune.project import Project, checked_agents
 from gitune.spec import AgentSpec, read_agents
 
-_FINGERPRINT = re.compile(r"[0-9a-f]{3,64}")
+_HEXADECIMAL = re.compile(r"[0-9a-f]{3,7}")
 
 
 def find_sides(project: Project, agent: str, before: str | None, after: str | None) -> tuple[Side, Side]:
@@ -29,19 +31,20 @@ def find_sides(project: Project, agent: str, before: str | None, after: str | No
     root = project.root
     left, dots, right = (before or "HEAD").partition(".." if "..." not in (before or "") else "...")
     if not dots:
-        return _side(root, agent, left), _side(root, agent, after) if after is not None else _now(project, agent)
+        return _side(project, agent, left), _side(project, agent, after) if after is not None else _now(project, agent)
     if after is not None:
         raise UserError(f"'{before}' names both sides already", hint=f"leave out '{after}'")
     left, right = left or "HEAD", right or "HEAD"
     if dots == "...":
         parted = merge_base(root, *(_commit(root, name) for name in (left, right)))
-        return _at(root, agent, f"{before} from {parted[:9]}", parted), _side(root, agent, right)
-    return _side(root, agent, left), _side(root, agent, right)
+        return _at(root, agent, f"{before} from {parted[:9]}", parted), _side(project, agent, right)
+    return _side(project, agent, left), _side(project, agent, right)
 
 
-def _side(root: Path, agent: str, name: str) -> Side:
-    """A dataset that was built here, by its fingerprint or the beginning of it; else a git revision."""
-    built = sorted(path.name for path in dataset_folder(root, "").glob("[0-9a-f]*") if path.name.startswith(name))
+def _side(project: Project, agent: str, name: str) -> Side:
+    """A git revision; else a dataset that was built here or published, by its fingerprint or the beginning of it."""
+    root = project.root
+    built = [path for path in _built(root) if path.startswith(name)]
     commit = find_commit(root, name)
     if built and commit:
         hint = f"write more digits of the dataset, or refs/heads/{name} for the branch"
@@ -49,9 +52,14 @@ def _side(root: Path, agent: str, name: str) -> Side:
     if commit:
         label = name if commit.startswith(name) else f"{name} ({commit[:9]})"
         return _at(root, agent, label, commit)
-    if built:
-        return Side(f"dataset {name}", built[0], tuple(recorded_lines(root, name)))
+    if built or FINGERPRINT.fullmatch(name):
+        folder = find_dataset(name, Store.of(project))
+        return Side(f"{name} as it was built", folder.name, tuple(recorded_lines(folder)))
     raise _unknown(root, name)
+
+
+def _built(root: Path) -> list[str]:
+    return sorted(path.name for path in dataset_folder(root, "").glob("[0-9a-f]*"))
 
 
 def _commit(root: Path, revision: str) -> str:
@@ -63,8 +71,8 @@ def _commit(root: Path, revision: str) -> str:
 
 def _unknown(root: Path, name: str) -> UserError:
     hint = unknown_revision_hint(root, name)
-    if hint is None and _FINGERPRINT.fullmatch(name):
-        known = [path.name[:12] for path in sorted(dataset_folder(root, "").glob("[0-9a-f]*"))]
+    if hint is None and _HEXADECIMAL.fullmatch(name):
+        known = [fingerprint[:12] for fingerprint in _built(root)]
         hint = f"datasets here: {', '.join(known)}" if known else "no dataset was built here: gitune dataset build"
     anything = "a branch, a tag or a commit of this git repository, or the fingerprint of a dataset that was built here"
     return UserError(f"no dataset and no git revision '{name}' here", hint=hint or anything)

@@ -14,11 +14,17 @@ from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.local import LocalProvider
+from gitune.providers.mistral import MistralProvider
+from gitune.providers.openai import OpenAIProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {"local": LocalProvider}
+PROVIDERS: dict[str, ProviderClass] = {
+    "local": LocalProvider,
+    "mistral": MistralProvider,
+    "openai": OpenAIProvider,
+}
 
 
 def provider_class(name: str) -> ProviderClass:

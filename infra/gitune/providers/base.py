@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NewType, Protocol
@@ -99,6 +99,13 @@ class Job:
         return self.status in LIVE
 
 
+def latest_attempt(jobs: Iterable[Job]) -> Job | None:
+    """Of the jobs of one key, oldest first: the one that runs or succeeded, else the newest."""
+    listed = list(jobs)
+    useful = [job for job in listed if job.live or job.status == "succeeded"]
+    return next(iter((useful or listed)[-1:]), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A tuned model that the provider holds."""
@@ -119,12 +126,12 @@ class LocalTarget:
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """Answers come from `POST {base_url}/chat/completions`; the key is read from this variable, never stored."""
+    """Answers come from a server's chat completions; the key is read from this variable, never stored."""
 
     protocol: Literal["openai", "mistral"]
     """Whose SDK speaks to it."""
     base_url: str
-    """With its version: https://api.openai.com/v1."""
+    """As its SDK takes it: https://api.openai.com/v1, https://api.mistral.ai."""
     model: str
     base_model: str
     """Answers as the untuned model, where it is still served."""
@@ -151,7 +158,8 @@ class Provider(Protocol):
 
     name: ClassVar[str]
     defaults: ClassVar[TrainingDefaults]
-    settings: ClassVar[type[ProviderSettings]]
+    settings: ClassVar[type[Any]]
+    """The class, a ProviderSettings, of its block in a stack."""
 
     def check(self, request: TrainingRequest) -> list[Problem]:
         """What the provider would refuse, found without a call. `Problem.file` is the hyperparameter's name."""

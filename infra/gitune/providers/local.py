@@ -27,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-from gitune.dataset.artifact import TRAIN_FILE, VALIDATION_FILE
+from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import NotFound, Problem, ProviderError, QuotaExceeded, Rejected, Unavailable
 from gitune.files import is_locked, read_json, try_lock, write_atomic
 from gitune.prices import Range, Tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -57,3 +58,16 @@ def retry_after_seconds(value: str | None) -> float | None:
         except ValueError:
             return None
     return max(seconds, 0.0) if seconds < 1e9 else None
+
+
+def api_key(variable: str, provider: str) -> str:
+    """The key in this environment variable, read at each call so that nothing keeps it. Raises Unauthorized."""
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise Unauthorized(f"no API key for {provider}", hint=f"set {variable}, or list another candidate in training:")
+    return key
+
+
+def one_line(text: object, longest: int = 300) -> str:
+    """A provider's words as a message: without line feeds, not endless."""
+    return " ".join(str(text).split())[:longest]

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gitune.benchmark.scores import Unanswered
 from gitune.plan import Change
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
@@ -108,7 +109,7 @@ def print_outcomes(outcomes: Iterable[AgentOutcome], command: str) -> None:
 
 def _happened(outcome: AgentOutcome) -> str:
     words = {"train": "trained", "retrain": "retrained", "adopt": "adopted", "resume": "resumed"}
-    actions = [words[c.action] for c in outcome.changes if c.action in words]
+    actions = [words[c.action] for c in outcome.changes if c.action in words][:1]  # what follows is its queueing
     if any(change.action in ("deploy", "redeploy") for change in outcome.changes):
         actions.append("deployed")
     if outcome.state is None or outcome.state.status != "succeeded":
@@ -121,7 +122,8 @@ def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
     if outcome.promotion is None:
         return "-", "-", "-"
     evidence = outcome.promotion.evidence
-    accuracy = f"{evidence.base.accuracy:.0%} → {evidence.challenger.accuracy:.0%}"
+    before = "?" if isinstance(evidence.base, Unanswered) else f"{evidence.base.accuracy:.0%}"
+    accuracy = f"{before} → {evidence.challenger.accuracy:.0%}"
     return accuracy, f"{evidence.challenger.latency:.2f} s", evidence.verdict.outcome
 
 

@@ -23,7 +23,7 @@ class Agent(pulumi.ComponentResource):
         stack = project.stack.name
         if "models" in project.stack.declare:
             built = build_dataset(spec, project.root)
-            dataset = Dataset(spec.name, stack, built, below)
+            dataset = Dataset(spec.name, built, project, below)
             requests = training_requests(spec, project, built.fingerprint)
             after = pulumi.ResourceOptions(parent=self, depends_on=[dataset])
             FineTunedModel(spec.name, stack, built.fingerprint, len(built.train), requests, after)

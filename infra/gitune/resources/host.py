@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 import psutil
 
+from gitune.errors import UserError
 from gitune.project import Project, find_root
 
 
@@ -16,6 +19,15 @@ from gitune.project import Project, find_root
 def open_project(stack: str) -> Project:
     """The project of the folder that the engine runs in. Read once for a process."""
     return Project.open(stack, find_root())
+
+
+@contextlib.contextmanager
+def telling_the_engine() -> Iterator[None]:
+    """The engine passes on an error's text and nothing else, so the hint goes into it; stack.py takes it out again."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error.message}\nhint: {error.hint}" if error.hint else error.message) from None
 
 
 @functools.cache

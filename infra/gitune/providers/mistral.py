@@ -1,0 +1,288 @@
+"""Fine-tuning at Mistral, through mistralai 2.5.1, the last release with `client.fine_tuning.jobs`.
+
+The training key's first 16 digits travel as the job's `suffix` (18 characters are allowed), and jobs are listed by it.
+Since July 2026 the training API answers 410 Gone; models that exist still answer chat, and can be adopted and archived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gitune.dataset.upload import upload_files
+from gitune.errors import NotFound, Problem, ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
+from gitune.hints import did_you_mean, one_of
+from gitune.prices import TokenPrice, Tokens, find_price, token_cost
+from gitune.providers.base import (
+    Estimate,
+    HttpTarget,
+    Job,
+    JobStatus,
+    Model,
+    TrainingDefaults,
+    TrainingKey,
+    TrainingRequest,
+    latest_attempt,
+    short,
+)
+from gitune.providers.settings import HttpSettings
+from gitune.providers.submissions import Submissions
+from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds
+
+KEY_VARIABLE, URL_VARIABLE = "MISTRAL_API_KEY", "MISTRAL_BASE_URL"
+DEFAULT_URL = "https://api.mistral.ai"
+_PAGE = 100
+_MOST_PAGES = 50
+_STATUS: Mapping[str, JobStatus] = {
+    "QUEUED": "queued",
+    "STARTED": "running",
+    "VALIDATING": "running",
+    "VALIDATED": "running",
+    "RUNNING": "running",
+    "SUCCESS": "succeeded",
+    "FAILED": "failed",
+    "FAILED_VALIDATION": "failed",
+    "CANCELLED": "cancelled",
+    "CANCELLATION_REQUESTED": "cancelled",
+}
+# CompletionTrainingParametersIn of Mistral's OpenAPI document: least, most, whole number.
+_HYPERPARAMETERS: Mapping[str, tuple[float, float, bool]] = {
+    "training_steps": (1, 1e9, True),
+    "epochs": (1e-9, 1e6, False),
+    "learning_rate": (1e-8, 1, False),
+    "weight_decay": (0, 1, False),
+    "warmup_fraction": (0, 1, False),
+    "seq_len": (100, 1e9, True),
+    "fim_ratio": (0, 1, False),
+}
+
+
+class MistralProvider:
+    """Jobs and models of the account that the API key belongs to."""
+
+    name: ClassVar[str] = "mistral"
+    defaults: ClassVar[TrainingDefaults] = TrainingDefaults("open-mistral-7b", {"epochs": 3, "learning_rate": 1e-4})
+    settings: ClassVar[type[HttpSettings]] = HttpSettings
+
+    def __init__(self, settings: HttpSettings, root: Path) -> None:
+        self._settings = settings
+        self._url = (settings.base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/").removesuffix("/v1")
+        self._key_variable = settings.key_variable or KEY_VARIABLE
+        self._submissions = Submissions(root, self.name)
+
+    def check(self, request: TrainingRequest) -> list[Problem]:
+        problems = []
+        for name, value in request.hyperparameters.items():
+            if name not in _HYPERPARAMETERS:
+                hint = did_you_mean(name, _HYPERPARAMETERS) or one_of(list(_HYPERPARAMETERS))
+                problems.append(Problem(name, 0, f"unknown hyperparameter '{name}'", hint))
+            elif value is not None and (wrong := _wrong(value, *_HYPERPARAMETERS[name])):
+                problems.append(Problem(name, 0, f"{name} must be {wrong}, not {json.dumps(value, default=str)}"))
+        if not any(request.hyperparameters.get(name) for name in ("epochs", "training_steps")):
+            problems.append(Problem("epochs", 0, "epochs or training_steps must be given"))
+        return problems
+
+    def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
+        price = find_price(self.name, request.base_model, self._settings.prices)
+        epochs = request.hyperparameters.get("epochs")
+        if not isinstance(price, TokenPrice) or request.hyperparameters.get("training_steps") or epochs is None:
+            return Estimate(usd=None, minutes=None)
+        return Estimate(usd=token_cost(price, tokens, (epochs, epochs, epochs)), minutes=None)
+
+    def find_job(self, key: TrainingKey) -> Job | None:
+        return self.list_jobs([key]).get(key)
+
+    def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
+        wanted = {short(key): key for key in keys}
+        with self._client() as client:
+            listed: dict[TrainingKey, list[Any]] = {}
+            for found in self._listed(client, next(iter(wanted)) if len(wanted) == 1 else None):
+                if found.suffix in wanted:
+                    listed.setdefault(wanted[found.suffix], []).append(found)
+            for key in keys:
+                self._add_unlisted(client, key, listed)
+            jobs = {key: latest_attempt(_job(key, item) for item in items) for key, items in listed.items()}
+            return {key: self._with_reason(client, job) for key, job in jobs.items() if job is not None}
+
+    def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
+        def submit() -> Job:
+            with self._client() as client:
+                upload = upload_files(dataset, self.name)
+                train = self._uploaded(client, upload.train, upload.train_sha256)
+                held_back = None
+                if upload.validation is not None:
+                    held_back = self._uploaded(client, upload.validation, str(upload.validation_sha256))
+                return _job(request.key, self._create(client, request, train, held_back))
+
+        return self._submissions.submit_once(request.key, lambda: self.find_job(request.key), submit)
+
+    def cancel_job(self, job_id: str) -> None:
+        with self._client() as client:
+            job = client.fine_tuning.jobs.get(job_id=job_id)
+            if _STATUS.get(job.status, "unknown") in ("queued", "running", "unknown"):
+                client.fine_tuning.jobs.cancel(job_id=job_id)
+
+    def get_model(self, model_id: str) -> Model | None:
+        try:
+            with self._client() as client:
+                found = client.models.retrieve(model_id=model_id)
+        except NotFound:
+            return None
+        base = getattr(found, "root", None) or found.id
+        return Model(found.id, base, bool(getattr(found, "archived", False)), {"job": getattr(found, "job", None)})
+
+    def archive_model(self, model_id: str) -> None:
+        with self._client() as client:
+            client.models.archive(model_id=model_id)
+
+    def chat_target(self, model_id: str) -> HttpTarget:
+        model = self.get_model(model_id)
+        if model is None:
+            raise NotFound(f"mistral has no model '{model_id}'")
+        return HttpTarget("mistral", self._url, model_id, model.base_model, self._key_variable)
+
+    def _listed(self, client: Any, suffix: str | None) -> Iterator[Any]:
+        """Jobs from the oldest, all pages."""
+        found: list[Any] = []
+        for page in range(_MOST_PAGES):
+            answer = client.fine_tuning.jobs.list(page=page, page_size=_PAGE, suffix=suffix)
+            found += answer.data or []
+            if len(found) >= answer.total or not answer.data:
+                break
+        return iter(sorted(found, key=lambda job: job.created_at))
+
+    def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
+        """The job that this clone submitted, when no list shows it yet."""
+        job_id = self._submissions.job_id(key)
+        if job_id is None or any(item.id == job_id for item in listed.get(key, ())):
+            return
+        with contextlib.suppress(NotFound), mapped_errors():
+            listed.setdefault(key, []).append(client.fine_tuning.jobs.get(job_id=job_id))
+
+    def _with_reason(self, client: Any, job: Job) -> Job:
+        """Lists do not tell why a job failed; its own page does, in its events."""
+        if job.status != "failed":
+            return job
+        return _job(job.key, client.fine_tuning.jobs.get(job_id=job.job_id))
+
+    def _uploaded(self, client: Any, content: bytes, sha256: str) -> str:
+        """The ID of the file with this content, which is sent only if nobody has yet."""
+        name = f"gitune-{sha256[:32]}.jsonl"
+        for known in client.files.list(search=name, purpose="fine-tune", page_size=_PAGE).data:
+            if known.filename == name and known.size_bytes == len(content):
+                return str(known.id)
+        return str(client.files.upload(file={"file_name": name, "content": content}, purpose="fine-tune").id)
+
+    def _create(self, client: Any, request: TrainingRequest, train: str, validation: str | None) -> Any:
+        values = {name: value for name, value in request.hyperparameters.items() if value is not None}
+        if "training_steps" in values:
+            values.pop("epochs", None)  # the API takes one of the two
+        try:
+            with mapped_errors():
+                return client.fine_tuning.jobs.create(
+                    model=request.base_model,
+                    hyperparameters=values,
+                    training_files=[{"file_id": train}],
+                    validation_files=[validation] if validation else None,
+                    suffix=short(request.key),
+                    auto_start=True,
+                    job_type="completion",
+                )
+        except Retired as error:
+            raise Retired(
+                f"Mistral's training API is retired since July 2026 (410: {error.message})",
+                hint="list another candidate in training:, or take over an existing model with gitune adopt",
+            ) from None
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[Any]:
+        """The SDK, which repeats nothing by itself: a repeated submission could be paid for twice."""
+        key = api_key(self._key_variable, self.name)
+        try:
+            from mistralai.client import Mistral
+        except ImportError:
+            raise Unauthorized("mistral needs its SDK", hint="pip install 'gitune[mistral]'") from None
+        milliseconds = int(self._settings.timeout_seconds * 1000)
+        with mapped_errors(), Mistral(api_key=key, server_url=self._url, timeout_ms=milliseconds) as client:
+            yield client
+
+
+@contextlib.contextmanager
+def mapped_errors() -> Iterator[None]:
+    """What mistralai raises, as gitune's errors. Causes are dropped: they hold the request's headers."""
+    import httpx
+    from mistralai.client import errors
+
+    try:
+        yield
+    except errors.MistralError as error:
+        if error.status_code < 400:
+            raise Unavailable("mistral: an answer that is not the protocol's") from None
+        after = retry_after_seconds(error.headers.get("retry-after"))
+        raise error_of_status(error.status_code, _words(error.body), retry_after=after) from None
+    except (httpx.HTTPError, errors.NoResponseError) as error:
+        raise Unavailable(f"mistral: no answer ({type(error).__name__})") from None
+
+
+def _words(body: str) -> str:
+    """The message in an error's body, which is {"message": ...} or FastAPI's {"detail": ...}."""
+    with contextlib.suppress(ValueError):
+        value = json.loads(body)
+        if isinstance(value, dict):
+            said = value.get("message") or value.get("detail") or body
+            return one_line(said if isinstance(said, str) else json.dumps(said))
+    return one_line(body) or "no reason given"
+
+
+def _job(key: TrainingKey, said: Any) -> Job:
+    status = _STATUS.get(said.status, "unknown")
+    if status == "succeeded" and not said.fine_tuned_model:
+        status = "running"  # the model is being registered
+    ended = status in ("succeeded", "failed", "cancelled")
+    return Job(
+        key,
+        said.id,
+        status,
+        model_id=said.fine_tuned_model if status == "succeeded" else None,
+        error=_failure(said) if status == "failed" else None,
+        seconds=float(said.modified_at - said.created_at) if ended else None,
+        cost_usd=_cost(said.metadata) if ended else None,
+        detail=str(said.status).lower().replace("_", " "),
+    )
+
+
+def _failure(said: Any) -> ProviderError:
+    """Why a job failed. The two limits of the status report came as failed validations of accepted jobs."""
+    words = _event_words(said) or str(said.status)
+    kind = quota_kind(words)
+    return QuotaExceeded(words, kind=kind) if kind else Rejected(words, hint="mend the data or the hyperparameters")
+
+
+def _event_words(said: Any) -> str:
+    for event in sorted(getattr(said, "events", None) or [], key=lambda event: event.created_at, reverse=True):
+        for name in ("error", "message", "reason", "detail"):
+            if isinstance(event.data, dict) and event.data.get(name):
+                return one_line(event.data[name])
+    return ""
+
+
+def _cost(metadata: Any) -> float | None:
+    """In dollars; a cost in another currency is left unknown rather than converted at a guess."""
+    if not metadata or not isinstance(metadata.cost, int | float) or metadata.cost_currency != "USD":
+        return None
+    return float(metadata.cost)
+
+
+def _wrong(value: Any, least: float, most: float, whole: bool) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not least <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        return (
+            f"{kind} above 0"
+            if most > 1e5 and least < 100
+            else f"{kind} from {least:g}" + (f" to {most:g}" if most <= 1e5 else "")
+        )
+    return None
