@@ -164,7 +164,7 @@ def test_two_agents_may_not_share_an_alias(repository: Repository, gitune: Gitun
     [
         ("gitune:declared: [models]", "Pulumi.dev.yaml:2: unknown key 'declared'\n  hint: did you mean 'declare'?"),
         ("gitune:declare: [model]", "Pulumi.dev.yaml:2: 'declare.0' cannot be 'model'"),
-        ("gitune:providers: {local: {concurrency: 0}}", "Pulumi.dev.yaml:2: 'providers.local.concurrency'"),
+        ("gitune:providers: {local: {concurrency: 0}}", "Pulumi.dev.yaml:2: 'concurrency'"),
     ],
 )
 def test_a_bad_stack_file(config: str, expected: str, repository: Repository, gitune: Gitune) -> None:

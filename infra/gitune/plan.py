@@ -10,8 +10,9 @@ from typing import Any, Literal
 from gitune.dataset import build_dataset, dataset_folder
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import ProviderError
+from gitune.forecast import Forecast, forecast
 from gitune.project import Project, checked_agents
-from gitune.providers.base import TrainingKey
+from gitune.providers.base import TrainingKey, TrainingRequest
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
 
@@ -26,9 +27,12 @@ class Change:
     action: Action
     summary: str
     reasons: tuple[str, ...] = ()
+    forecast: Forecast | None = None
+    """Of a training that has yet to be paid for."""
 
     def as_dict(self) -> dict[str, Any]:
-        return {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
+        facts = {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
+        return {**facts, "forecast": self.forecast.as_dict()} if self.forecast else facts
 
 
 def explain_step(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Change | None:
@@ -46,7 +50,7 @@ def _model_change(step: Step, specs: Mapping[str, AgentSpec], project: Project) 
     candidate = step.wanted["candidates"][0]
     what = f"{candidate['base_model']} on {candidate['provider']}, {int(step.wanted['examples'])} examples"
     if step.operation == "create":
-        return _first_training(step, project, what)
+        return _first_training(step, specs, project, what)
     reasons = _model_reasons(step, specs, project)
     if not reasons:
         recorded = step.recorded.get("reason") or f"recorded as {step.recorded.get('status')}"
@@ -54,16 +58,23 @@ def _model_change(step: Step, specs: Mapping[str, AgentSpec], project: Project) 
     found = _known_job(project, candidate)
     if found == "succeeded":
         return Change(step.agent, "adopt", "takes the model that was trained for exactly this before", reasons)
-    return Change(step.agent, "retrain", f"trains again: {what}", reasons)
+    return Change(step.agent, "retrain", f"trains again: {what}", reasons, _forecast(step, specs, project))
 
 
-def _first_training(step: Step, project: Project, what: str) -> Change:
+def _first_training(step: Step, specs: Mapping[str, AgentSpec], project: Project, what: str) -> Change:
     status = _known_job(project, step.wanted["candidates"][0])
     if status == "succeeded":
         return Change(step.agent, "adopt", f"adopts the finished model: {what}")
     if status is not None:
         return Change(step.agent, "adopt", f"adopts the job that is {status}: {what}")
-    return Change(step.agent, "train", f"trains {what}")
+    return Change(step.agent, "train", f"trains {what}", forecast=_forecast(step, specs, project))
+
+
+def _forecast(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Forecast | None:
+    if step.agent not in specs:
+        return None
+    requests = [TrainingRequest.from_recorded(c, step.wanted["fingerprint"]) for c in step.wanted["candidates"]]
+    return forecast(build_dataset(specs[step.agent], project.root), requests, project)
 
 
 def _known_job(project: Project, candidate: Mapping[str, Any]) -> str | None:

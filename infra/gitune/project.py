@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gitune.benchmark.cases import check_cases
-from gitune.dataset import check_dataset
+from gitune.dataset.build import Assembled, assemble, finish
+from gitune.dataset.render import FORMATS, render
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
 from gitune.providers import check_settings, open_provider
 from gitune.providers.base import Provider, TrainingRequest
@@ -109,20 +110,30 @@ def _request(candidate: Candidate, project: Project, fingerprint: str) -> Traini
 
 
 def _check_agent(spec: AgentSpec, project: Project) -> list[Problem]:
-    _, problems = check_dataset(spec, project.root)
-    problems += check_cases(spec, project.root)
+    assembled = assemble(spec, project.root)
+    problems = [*assembled.problems, *check_cases(spec, project.root)]
     file = spec.file.relative_to(project.root).as_posix()
     source = parse_yaml(spec.file.read_bytes(), file)
+    fingerprint = "" if problems else finish(spec, assembled).fingerprint
     for candidate in _candidates(spec, project.stack):
         place: tuple[Any, ...] = ("training",)
         if candidate in spec.training:
             place = ("training", spec.training.index(candidate))
         try:
-            request = _request(candidate, project, fingerprint="")
+            request = _request(candidate, project, fingerprint)
         except GituneError as error:
             problems.append(source.problem((*place, "provider"), error.message, error.hint))
             continue
         for wrong in project.provider(candidate.provider).check(request):
             where = (*place, "hyperparameters", wrong.file)
             problems.append(source.problem(where, f"{candidate.provider}: {wrong.message}", wrong.hint))
+    if not problems:
+        problems += _unsendable(spec, project.stack, assembled, file)
     return problems
+
+
+def _unsendable(spec: AgentSpec, stack: StackSpec, assembled: Assembled, file: str) -> Sequence[Problem]:
+    """What a candidate could not be sent: found before anything is, not by the provider."""
+    examples = [replace(example, weight=1.0) for example in assembled.examples]
+    forms = {FORMATS[c.provider].name: c.provider for c in _candidates(spec, stack) if c.provider in FORMATS}
+    return [problem for provider in forms.values() for problem in render(examples, provider, file=file).problems]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
 from gitune.benchmark.scores import Unanswered
+from gitune.forecast import recorded_estimate
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
-from gitune.providers.base import Job, TrainingRequest
+from gitune.providers.base import Estimate, Job, TrainingRequest
 from gitune.spec import AgentSpec
 
 
@@ -38,7 +39,7 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     evidence = gather_evidence(spec, project, model.request.provider, model_id, previous, on_progress)
     if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
         return Promotion(evidence, written=False)
-    lock = _lock(spec, model, evidence)
+    lock = _lock(spec, model, evidence, recorded_estimate(model.request, model.examples, project))
     lock = replace(lock, version=next_version(previous, lock))
     write_lock(path, lock)
     return Promotion(evidence, written=True)
@@ -53,7 +54,7 @@ def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) 
     )
 
 
-def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
+def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Estimate) -> Lock:
     return Lock(
         agent=spec.name,
         version="",
@@ -68,6 +69,7 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> Lock:
             "key": str(model.job.key),
             "seconds": None if model.job.seconds is None else round(model.job.seconds, 1),
             "cost_usd": model.job.cost_usd,
+            "estimated_usd": None if estimate.usd is None else [round(usd, 2) for usd in estimate.usd],
         },
         benchmark={
             "cases": evidence.cases,

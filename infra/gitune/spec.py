@@ -101,6 +101,10 @@ class DatasetSpec(_Value):
         dict[str, Annotated[float, Field(gt=0, le=1)]] | None,
         Field(min_length=1, description="Shares of agents' own sources, this one's included; they sum to 1."),
     ] = None
+    weights: Annotated[
+        Literal["error", "sample"],
+        Field(description="Weights of whole examples: error refuses them, sample repeats and leaves out examples."),
+    ] = "error"
     language: Annotated[
         str | None, Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code that every example is written in.")
     ] = None

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitune.dataset import build_dataset, write_dataset
+from gitune.dataset.build import assemble
 from gitune.dataset.split import split_examples
 from gitune.spec import load_agents
 from tests.conftest import Repository, agent_yaml, example, jsonl
@@ -100,10 +101,7 @@ def _times(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("line", ['{"messages": ' + "[" * 100_000, '{"a": 1e999}', '"\\ud800"', "NaN", "{}" * 2])
 def test_odd_json_is_an_error_and_not_a_crash(line: str, repository: Repository) -> None:
-    from gitune.dataset import check_dataset
-
     repository.add_agent("qa")
     repository.write("agents/qa/data/train.jsonl", line + "\n")
     (spec,) = load_agents(repository.root)
-    _, problems = check_dataset(spec, repository.root)
-    assert [problem.line for problem in problems] == [1]
+    assert [problem.line for problem in assemble(spec, repository.root).problems] == [1]

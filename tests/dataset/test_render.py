@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitune.dataset.chat import Example, Message, ToolCall
-from gitune.dataset.render import FORMATS, check_file, copies_of, mistral_call_id, render
+from gitune.dataset.render import FORMATS, check_file, mistral_call_id, render
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "openapi"
 TOOLS = json.dumps([{"type": "function", "function": {"name": "find"}}])
@@ -109,41 +109,20 @@ def test_every_format_has_an_independent_validator() -> None:
     assert set(VALID) == set(FORMATS)
 
 
-@given(st.lists(examples(), max_size=14), st.sampled_from(sorted(VALID)), st.sampled_from(["error", "sample"]))
-def test_every_output_validates_for_its_provider(given_examples: list[Example], provider: str, weights: Any) -> None:
-    rendered = render(given_examples, provider, weights=weights)
+@given(st.lists(examples(), max_size=14), st.sampled_from(sorted(VALID)))
+def test_every_output_validates_for_its_provider(given_examples: list[Example], provider: str) -> None:
+    rendered = render(given_examples, provider)
     assert bool(rendered.lines) != bool(rendered.problems)  # whole or refused, never a part
     if rendered.lines:
         VALID[provider](list(rendered.lines))
-        assert sum(rendered.copies) == len(rendered.lines)
-    if weights == "error" and any(e.weight != 1 for e in given_examples):
-        assert any("cannot honour the weight" in p.message for p in rendered.problems)
-    assert render(given_examples, provider, weights=weights) == rendered
-
-
-@given(st.lists(examples(), min_size=10, max_size=14), st.sampled_from(sorted(VALID)))
-def test_nothing_is_lost_but_by_weight(given_examples: list[Example], provider: str) -> None:
-    rendered = render(given_examples, provider, weights="sample")
-    if rendered.lines:
-        for example, copies in zip(given_examples, rendered.copies, strict=True):
-            assert copies in (int(example.weight), int(example.weight) + 1) if example.weight % 1 else copies
-            one = render([example] * 10, provider, weights="sample", purpose="validation").lines[0]
-            assert rendered.lines.count(one) >= copies
+        assert len(rendered.lines) == len(given_examples)
+    if any(e.weight != 1 for e in given_examples):
+        assert any("no provider honours the weight" in p.message for p in rendered.problems)
+    assert render(given_examples, provider) == rendered
 
 
 def plain(text: str = "q", weight: float = 1.0, **more: Any) -> Example:
     return Example((Message("user", text), Message("assistant", "a", **more)), "train.jsonl", 3, weight)
-
-
-def test_weights_are_sampled_by_hash_and_to_the_right_total() -> None:
-    rows = [plain(f"question {i}", 2.3) for i in range(2000)]
-    copies = render(rows, "mistral", weights="sample").copies
-    assert set(copies) == {2, 3}
-    assert abs(sum(copies) - 4600) < 4 * (2000 * 0.3 * 0.7) ** 0.5  # four standard deviations
-    assert [copies_of(row, 0) for row in reversed(rows)] == list(reversed(copies))
-    assert [copies_of(row, 1) for row in rows] != list(copies)
-    lines = render(rows[:3], "bedrock", weights="sample").lines
-    assert lines[:3] == render([replace(row, weight=1.0) for row in rows[:3]], "bedrock").lines
 
 
 def test_the_order_of_a_dataset_is_kept() -> None:
@@ -155,9 +134,7 @@ def test_the_order_of_a_dataset_is_kept() -> None:
 @pytest.mark.parametrize(
     ("example", "provider", "message"),
     [
-        (plain(weight=0.5), "bedrock", "bedrock cannot honour the weight 0.5 of an example"),
-        (plain(weight=float("nan")), "mistral", "the weight nan is not a number from 0"),
-        (plain(weight=-1), "mistral", "the weight -1 is not a number from 0"),
+        (plain(weight=0.5), "bedrock", "no provider honours the weight 0.5 of an example"),
         (plain(more := "q", weight=1.0), "openai", "openai: 1 example(s), at least 10 are needed"),
         (
             Example((Message("user", more), Message("assistant", "a", weight=0.0)), "f", 1),
@@ -187,15 +164,6 @@ def test_what_a_provider_cannot_honour_is_an_error(example: Example, provider: s
     assert message in str(rendered.problems[0])
 
 
-def test_a_weight_does_not_hold_up_validation() -> None:
-    assert len(render([plain(weight=0.5)], "openai", purpose="validation").lines) == 1
-
-
-def test_weights_that_leave_nothing_are_an_error() -> None:
-    (problem,) = render([plain(weight=0.0)], "bedrock", weights="sample").problems
-    assert "every example was left out" in str(problem)
-
-
 def test_a_file_may_not_be_too_large() -> None:
     lines = ["x" * 1_000_000] * 512  # one text in memory
     (problem,) = check_file(lines, "mistral")
@@ -219,7 +187,8 @@ def test_the_vendors_own_schemas_accept_every_message(provider: str, rows: list[
         names = {role: f"ChatCompletionRequest{name}" for role, name in names.items()}
     document = json.loads((SHARED / f"{provider}.json").read_text(encoding="utf-8"))
     components = {"components": document["components"]}
-    for line in render(rows, provider, weights="sample", purpose="validation").lines:
+    rows = [replace(row, weight=1.0) for row in rows]
+    for line in render(rows, provider, purpose="validation").lines:
         value = json.loads(line)
         tool = {"$ref": f"#/components/schemas/{'Tool' if provider == 'mistral' else 'ChatCompletionTool'}"}
         jsonschema.validate(value.get("tools", []), {"type": "array", "items": tool, **components})

@@ -116,6 +116,7 @@ class HttpServer:
 
         class Connection(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two packets: Nagle would hold the second for 40 ms
 
             def handle_one_request(self) -> None:
                 try:

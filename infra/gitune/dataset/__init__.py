@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gitune.dataset.artifact import dataset_folder, write_dataset
-    from gitune.dataset.build import Dataset, build_dataset, check_dataset
+    from gitune.dataset.build import Dataset, build_dataset
 
-__all__ = ["Dataset", "build_dataset", "check_dataset", "dataset_folder", "write_dataset"]
+__all__ = ["Dataset", "build_dataset", "dataset_folder", "write_dataset"]
 
 
 def __getattr__(name: str) -> Any:

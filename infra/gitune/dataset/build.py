@@ -8,10 +8,12 @@ from pathlib import Path
 
 from gitune.dataset.chat import Example
 from gitune.dataset.index import Index, Record, build_index
+from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
 from gitune.dataset.resolve import inputs_of
 from gitune.dataset.rules import DEFAULTS, Cleaned, Finding, Settings, apply
 from gitune.dataset.split import split_examples
+from gitune.dataset.weights import lines_and_weights, refused_weights, repeated
 from gitune.errors import InvalidInput, Problem
 from gitune.hashing import sha256
 from gitune.spec import AgentSpec, RuleId, read_agents
@@ -58,20 +60,23 @@ class Dataset:
 
 def build_dataset(spec: AgentSpec, root: Path) -> Dataset:
     """Read, validate, choose and split an agent's examples. Raises InvalidInput with every bad line."""
-    assembled = assemble(spec, root)
+    return finish(spec, assemble(spec, root))
+
+
+def finish(spec: AgentSpec, assembled: Assembled) -> Dataset:
+    """Split what was assembled, and apply weights to what is trained on. Raises InvalidInput if there are problems."""
     if assembled.problems:
         raise InvalidInput(assembled.problems)
-    train, validation = split_examples(
-        [example.canonical() for example in assembled.examples], spec.dataset.validation, spec.dataset.seed
-    )
+    settings = spec.dataset
+    if settings.weights == "sample":
+        weights = lines_and_weights(assembled.examples)
+        train, validation = split_examples(weights, settings.validation, settings.seed)
+        train = repeated(train, weights, settings.seed)
+    else:
+        lines = [example.canonical() for example in assembled.examples]
+        train, validation = split_examples(lines, settings.validation, settings.seed)
     fingerprint = sha256(["train", *train, "validation", *validation])
     return Dataset(train, validation, fingerprint, assembled)
-
-
-def check_dataset(spec: AgentSpec, root: Path) -> tuple[list[Example], list[Problem]]:
-    """The examples that an agent trains on, and what is wrong with its sources."""
-    assembled = assemble(spec, root)
-    return list(assembled.examples), list(assembled.problems)
 
 
 def assemble(spec: AgentSpec, root: Path) -> Assembled:
@@ -86,16 +91,18 @@ def assemble(spec: AgentSpec, root: Path) -> Assembled:
         return Assembled((), nothing, (), facts, tuple(index.problems))
     wish = Wish(spec.name, spec.dataset.examples, spec.dataset.mix, spec.dataset.seed)
     settings = _settings(spec, root)
-    repeated = _repeats(index, settings)
+    repeats = _repeats(index, settings)
     choice, cleaned = _choose_clean(index, wish, spec, root, settings)
     examples = cleaned.kept
     if settings.severities.get(_DUPLICATES, DEFAULTS[_DUPLICATES]) in ("warn", "off"):
         examples = (*examples, *_kept_repeats(index, wish))
-    problems = [*Cleaned((), repeated).problems(), *cleaned.problems()]
-    if not examples and not problems:
+    problems = [*Cleaned((), repeats).problems(), *cleaned.problems()]
+    if spec.dataset.weights == "error":
+        problems += refused_weights(examples)
+    if not any(example.weight for example in examples) and not problems:
         file = spec.file.relative_to(root).as_posix()
         problems.append(Problem(file, 0, "no example is left after the rules, or the mix allows none"))
-    return Assembled(examples, choice, (*repeated, *cleaned.findings), facts, tuple(problems))
+    return Assembled(examples, choice, (*repeats, *cleaned.findings), facts, tuple(problems))
 
 
 def _mixed_agents(spec: AgentSpec, root: Path) -> list[AgentSpec]:
@@ -167,7 +174,16 @@ def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
 def _settings(spec: AgentSpec, root: Path) -> Settings:
     from gitune.benchmark.cases import shown_cases
 
-    return Settings(severities=spec.dataset.rules, language=spec.dataset.language, cases_file=shown_cases(spec, root))
+    severities = spec.dataset.rules
+    limit = length_limit(spec)
+    exact = severities.get("too-long", DEFAULTS["too-long"]) == "drop"
+    return Settings(
+        severities=severities,
+        language=spec.dataset.language,
+        max_tokens=limit.tokens if limit else None,
+        count_tokens=counting(limit, exact=exact) if limit else None,
+        cases_file=shown_cases(spec, root),
+    )
 
 
 def _facts(index: Index) -> tuple[SourceFacts, ...]:

@@ -7,14 +7,13 @@
 | bedrock | bedrock | system, messages of user and assistant, no other key | - |
 | trl | local, ray, huggingface | messages of role and content: gitune's own training script reads no other key | - |
 
-What a format cannot say is an error with the example's place. A weight of an example, which none of them can say, is an
-error too, or is applied by repeating and leaving out examples, as agent.yaml declares.
+What a format cannot say is an error with the example's place. So is the weight of an example, which none of them can
+say: weights.py applies it before, where agent.yaml declares that.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from gitune.dataset.chat import Example, Message
+from gitune.dataset.weights import refused_weights
 from gitune.errors import Problem
 from gitune.hashing import canonical_json, sha256
 
-Weights: TypeAlias = Literal["error", "sample"]
 Purpose: TypeAlias = Literal["train", "validation"]
 
 
@@ -51,46 +50,29 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Lines without line feeds, or what stands in the way; `copies` of each given example are in the lines."""
+    """Lines without line feeds, or what stands in the way."""
 
     lines: tuple[str, ...]
-    copies: tuple[int, ...]
     problems: tuple[Problem, ...]
 
 
 def render(
-    examples: Sequence[Example],
-    provider: str,
-    *,
-    weights: Weights = "error",
-    seed: int = 0,
-    purpose: Purpose = "train",
-    file: str = "dataset",
+    examples: Sequence[Example], provider: str, *, purpose: Purpose = "train", file: str = "dataset"
 ) -> Rendered:
-    """The lines of one file, in the order of the examples; second and further copies follow after all the first.
+    """The lines of one file, in the order of the examples. `file` names the whole in problems.
 
-    `file` names the whole in problems. Weights say how much an example counts in training, so a validation file has
-    each example once. Raises KeyError for a provider without a format.
+    Raises KeyError for a provider without a format.
     """
     form = FORMATS[provider]
-    problems: list[Problem] = []
-    copies = [1 if purpose == "validation" else _copies(e, form, weights, seed, problems) for e in examples]
+    problems: list[Problem] = list(refused_weights(examples))
     lines: list[str] = []
     for example in examples:
         try:
             lines.append(canonical_json(form.row(example)))
         except CannotSay as wrong:
             problems.append(Problem(example.file, example.line, f"{form.name}: {wrong}", wrong.hint))
-    if problems:
-        return Rendered((), tuple(copies), tuple(problems))
-    repeated = [
-        line
-        for copy in range(max(copies, default=0))
-        for line, count in zip(lines, copies, strict=True)
-        if copy < count
-    ]
-    found = tuple(check_file(repeated, provider, purpose=purpose, file=file))
-    return Rendered(() if found else tuple(repeated), tuple(copies), found)
+    problems += [] if problems else check_file(lines, provider, purpose=purpose, file=file)
+    return Rendered(() if problems else tuple(lines), tuple(problems))
 
 
 def check_file(
@@ -100,38 +82,11 @@ def check_file(
     form = FORMATS[provider]
     least = form.min_examples if purpose == "train" else 1
     if len(lines) < least:
-        hint = "add examples" if lines else "every example was left out: look at the weights"
-        yield Problem(file, 0, f"{form.name}: {len(lines)} example(s), at least {least} are needed", hint)
+        yield Problem(file, 0, f"{form.name}: {len(lines)} example(s), at least {least} are needed", "add examples")
     size = sum(len(line.encode("utf-8")) + 1 for line in lines)
     if form.max_bytes is not None and size > form.max_bytes:
         message = f"{form.name}: {size / 1e6:,.1f} MB, at most {form.max_bytes / 1e6:,.0f} MB are accepted"
         yield Problem(file, 0, message, "take fewer examples: dataset.examples")
-
-
-def copies_of(example: Example, seed: int) -> int:
-    """How often a weighted example stands in the file: weight 2.3 is 2 copies, and a third for 30 % of the examples.
-
-    Which 30 % is decided by the example's hash alone, so an added example changes no other, and neither the order nor
-    the machine matters. Over n examples the total is the sum of weights up to about sqrt(n) / 2 (binomial).
-    """
-    whole = math.floor(example.weight)
-    share = int(sha256([str(seed), "weight", example.canonical()])[:16], 16) / 2**64
-    return whole + (share < example.weight - whole)
-
-
-def _copies(example: Example, form: Format, weights: Weights, seed: int, problems: list[Problem]) -> int:
-    if example.weight == 1.0:
-        return 1
-    if not (math.isfinite(example.weight) and example.weight >= 0):
-        message = f"the weight {example.weight} is not a number from 0"
-        problems.append(Problem(example.file, example.line, message, "1 is as usual, 0 leaves the example out"))
-        return 0
-    if weights == "error":
-        message = f"{form.name} cannot honour the weight {example.weight:g} of an example"
-        hint = "declare weights: sample, which repeats and leaves out examples, or remove the weights"
-        problems.append(Problem(example.file, example.line, message, hint))
-        return 0
-    return copies_of(example, seed)
 
 
 def mistral_row(example: Example) -> dict[str, Any]:

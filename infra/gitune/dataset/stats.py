@@ -61,16 +61,19 @@ def dataset_stats(
     examples: Sequence[Example], counter: TokenCounter, *, fingerprint: str | None = None, cache: Path | None = None
 ) -> Stats:
     """Count, or take what was counted before: `cache` is a folder, and a fingerprint and a tokenizer name one file."""
-    path = None
-    if cache is not None and fingerprint is not None:
-        path = cache / f"{sha256([str(_FORMAT), fingerprint, counter.identity])[:32]}.json"
-        known = _from_json(read_json(path))
-        if known is not None:
-            return known
+    if cache is None or fingerprint is None:
+        return count_stats(examples, counter)
+    known = known_stats(fingerprint, counter, cache)
+    if known is not None:
+        return known
     stats = count_stats(examples, counter)
-    if path is not None:
-        write_atomic(path, canonical_json(asdict(stats)) + "\n")
+    write_atomic(_cached(fingerprint, counter, cache), canonical_json(asdict(stats)) + "\n")
     return stats
+
+
+def known_stats(fingerprint: str, counter: TokenCounter, cache: Path) -> Stats | None:
+    """What was counted before of a dataset; None if it was not."""
+    return _from_json(read_json(_cached(fingerprint, counter, cache)))
 
 
 def count_stats(examples: Sequence[Example], counter: TokenCounter) -> Stats:
@@ -124,6 +127,10 @@ def languages(examples: Sequence[Example]) -> dict[str, int]:
     sample = heapq.nsmallest(_LANGUAGE_SAMPLE, examples, key=lambda e: sha256(["language", e.canonical()]))
     counts = Counter(spoken_language(example)[0] or "?" for example in sample)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _cached(fingerprint: str, counter: TokenCounter, cache: Path) -> Path:
+    return cache / f"{sha256([str(_FORMAT), fingerprint, counter.identity])[:32]}.json"
 
 
 def _from_json(value: Any) -> Stats | None:

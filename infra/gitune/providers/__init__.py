@@ -13,6 +13,7 @@ from typing import cast
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
+from gitune.providers.huggingface import HuggingFaceProvider
 from gitune.providers.local import LocalProvider
 from gitune.providers.mistral import MistralProvider
 from gitune.providers.openai import OpenAIProvider
@@ -21,6 +22,7 @@ from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
 PROVIDERS: dict[str, ProviderClass] = {
+    "huggingface": HuggingFaceProvider,
     "local": LocalProvider,
     "mistral": MistralProvider,
     "openai": OpenAIProvider,

@@ -58,8 +58,8 @@ class TerminalReporter:
 
     def change(self, change: Change) -> None:
         self.note(f"  {_SIGNS.get(change.action, '~')} {change.agent}: {change.summary}")
-        for reason in change.reasons:
-            self.note(f"      because {reason}")
+        for line in _below(change):
+            self.note(f"  {line}")
 
     def jobs(self, jobs: Mapping[str, Job], states: Mapping[str, ModelState]) -> None:
         for agent, job in jobs.items():
@@ -114,8 +114,19 @@ def _happened(outcome: AgentOutcome) -> str:
         actions.append("deployed")
     if outcome.state is None or outcome.state.status != "succeeded":
         return outcome.state.status if outcome.state else "not trained"
-    seconds = f" ({outcome.state.seconds:.0f} s)" if outcome.state.seconds and actions[:1] != ["deployed"] else ""
-    return f"{', '.join(dict.fromkeys(actions))}{seconds}" if actions else "no change"
+    facts = [] if actions[:1] == ["deployed"] else _paid(outcome)
+    told = f" ({', '.join(facts)})" if facts else ""
+    return f"{', '.join(dict.fromkeys(actions))}{told}" if actions else "no change"
+
+
+def _paid(outcome: AgentOutcome) -> list[str]:
+    """Time and money of the training; the money beside what was estimated."""
+    state, lock = outcome.state, outcome.lock
+    facts = [f"{state.seconds:.0f} s"] if state and state.seconds else []
+    estimated = lock.job.get("estimated_usd") if lock and state and lock.model_id == state.model_id else None
+    if state and state.cost_usd:
+        facts.append(f"${state.cost_usd:.2f}, {f'estimated ${estimated[1]:.2f}' if estimated else 'no estimate'}")
+    return facts
 
 
 def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
@@ -147,14 +158,19 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
         yield f"hint: the gate kept the model back, {kept}; more or better examples, or an argued gate in agent.yaml"
 
 
+def _below(change: Change) -> Iterable[str]:
+    yield from (f"    because {reason}" for reason in change.reasons)
+    yield from (f"    {line}" for line in (change.forecast.lines() if change.forecast else ()))
+
+
 def print_plan(changes: Iterable[Change]) -> None:
     """The changes in order, and what follows from them."""
     console = Console(highlight=False, soft_wrap=True)
     changes = tuple(changes)
     for change in changes:
         console.print(f"{_SIGNS.get(change.action, '~')} {change.agent}: {change.summary}", markup=False)
-        for reason in change.reasons:
-            console.print(f"    because {reason}", markup=False)
+        for line in _below(change):
+            console.print(line, markup=False)
     if not changes:
         console.print("no change")
     if any(change.action in ("train", "retrain", "resume", "adopt") for change in changes):
