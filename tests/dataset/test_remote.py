@@ -18,7 +18,9 @@ import pytest
 from gitune.dataset.urls import holds_credential, shown_url
 from gitune.testing import Fault
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, example, jsonl
-from tests.servers.files import FileServer, GoogleServer, HubServer
+from tests.servers.base import HttpServer
+from tests.servers.files import FileServer, GoogleServer
+from tests.servers.hub import HubServer
 
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
@@ -274,29 +276,32 @@ def test_s3(s3: dict[str, str], repository: Repository, build: Build) -> None:
     assert SECRET not in everything_below(repository.root / ".gitune")
 
 
+def downloads(server: HttpServer) -> int:
+    return sum("/resolve/" in request.path for request in server.requests)
+
+
 @pytest.mark.slow
 def test_hugging_face(repository: Repository, build: Build) -> None:
     pytest.importorskip("huggingface_hub")
-    with HubServer() as server:
-        server.files["train.jsonl"] = CONTENT
-        token = {"HF_ENDPOINT": server.url, "HF_TOKEN": f"hf_{SECRET}", "HF_HOME": str(repository.root / "hf")}
+    with HubServer(token=f"hf_{SECRET}") as server:
+        repo = server.add_repo("datasets", "org/name", {"data/train.jsonl": CONTENT})
+        repo.tags["v1"] = repo.sha
+        token = {"HF_ENDPOINT": server.url, "HF_TOKEN": server.token, "HF_HOME": str(repository.root / "hf")}
         url = "hf://datasets/org/name/data/train.jsonl"
         assert recorded(repository, build(url, environment=token)) == [(url, DIGEST, 24)]
-        downloads = server.downloads
+        asked = downloads(server)
         assert recorded(repository, build(url, environment=token)) == [(url, DIGEST, 24)]
-        assert server.downloads == downloads
-        server.files["train.jsonl"] = MORE
+        assert downloads(server) == asked
+        repo.commit({"data/train.jsonl": MORE})
         assert recorded(repository, build(url, environment=token))[0][2] == 25
         tagged = "hf://datasets/org/name@v1/data/train.jsonl"
-        assert recorded(repository, build(tagged, environment=token, sha256=hashlib.sha256(MORE).hexdigest()))
-        ours = [request for request in server.requests if "org/name" in request.path]
-        assert {request.headers["Authorization"] for request in ours} == {f"Bearer hf_{SECRET}"}
+        assert recorded(repository, build(tagged, environment=token))[0][1:] == (DIGEST, 24)
         for wrong in ("hf://datasets/org/name/data/nothing.jsonl", "hf://datasets/org/nobody/train.jsonl"):
             result = build(wrong, environment=token)
-            assert (result.code, f"agents/qa/agent.yaml:4: {wrong}: cannot be read: " in result.err) == (1, True), (
-                result.err
-            )
+            assert (result.code, f"agents/qa/agent.yaml:4: {wrong}: cannot be read: " in result.err) == (1, True)
             assert SECRET not in result.err
+        refused = build(url, environment={**token, "HF_TOKEN": "hf_another"})
+        assert (refused.code, "hf_another" in refused.err) == (1, False), refused.err
     assert SECRET not in everything_below(repository.root / ".gitune")
 
 

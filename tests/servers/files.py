@@ -59,41 +59,6 @@ class FileServer(HttpServer):
         return {"Content-Type": "application/octet-stream", **etag}
 
 
-class HubServer(HttpServer):
-    """What huggingface_hub's file system asks of the Hub: one dataset, org/name, with `files` in the folder data."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: dict[str, bytes] = {}
-
-    @property
-    def downloads(self) -> int:
-        return sum("/resolve/" in request.path for request in self.requests)
-
-    @route("GET", r"/api/datasets/org/name(/revision/(?P<revision>main|v1))?")
-    def repository(self, request: Request) -> Response:
-        return Response(200, {"id": "org/name", "sha": "0" * 40, "private": False, "siblings": []})
-
-    @route("GET", r"/api/datasets/org/name/tree/(main|v1)/data")
-    def tree(self, request: Request) -> Response:
-        files = [
-            {"type": "file", "path": f"data/{name}", "size": len(content), "oid": git_blob(content)}
-            for name, content in self.files.items()
-        ]
-        return Response(200, files)
-
-    @route("HEAD", r"/datasets/org/name/resolve/(main|v1)/data/(?P<name>[^/]+)")
-    @route("GET", r"/datasets/org/name/resolve/(main|v1)/data/(?P<name>[^/]+)")
-    def resolve(self, request: Request) -> Response:
-        content = self.files.get(request.parts["name"])
-        if content is None:
-            return Response(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
-        return ranged(request, content, {"ETag": f'"{git_blob(content)}"', "X-Repo-Commit": "0" * 40})
-
-    def error(self, status: int, message: str) -> Response:
-        return Response(status, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
-
-
 class GoogleServer(HttpServer):
     """The part of the JSON API of Cloud Storage that reads one object: bucket data, with `files`."""
 
@@ -120,11 +85,6 @@ class GoogleServer(HttpServer):
 
     def error(self, status: int, message: str) -> Response:
         return Response(status, {"error": {"code": status, "message": message}})
-
-
-def git_blob(content: bytes) -> str:
-    """The hash that git gives a file, which the Hub shows as `oid`."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def ranged(request: Request, content: bytes, headers: dict[str, str], *, ranges: bool = True) -> Response:
