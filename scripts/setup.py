@@ -94,8 +94,8 @@ def set_up(level: str) -> None:
 
 def steps_to(level: str) -> list[Step]:
     # Small and likely to fail first: a missing network or engine shows before gigabytes were downloaded.
-    files = [requirements(name) for name in ("uv", "build", "base", "local", "base-model", "dev")]
-    small, exact = files[:3], files[: {"base": 3, "local": 5, "dev": 6}[level]]
+    files = [requirements(name) for name in ("uv", "build", "base", "providers", "local", "base-model", "dev")]
+    small, exact = files[:4], files[: {"base": 4, "local": 6, "dev": 7}[level]]
     create: list[Command] = [] if venv_works() else [(sys.executable, "-m", "venv", "--clear", VENV)]
     pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes")
     install = (UV, "pip", "install", "--python", PYTHON, "--no-deps")
@@ -108,7 +108,10 @@ def steps_to(level: str) -> list[Step]:
     }[level]
     return [
         Step("Creating .venv and installing uv", (*create, (*pip, "--requirement", requirements("uv")))),
-        Step("Installing Pulumi's SDK and small packages", ((*install, "--require-hashes", *add),)),
+        Step(
+            "Installing the SDKs of Pulumi and the providers, and small packages",
+            ((*install, "--require-hashes", *add),),
+        ),
         Step("Finding or installing the Pulumi engine", ((PYTHON, "-m", "gitune.engine.install"),), streams=True),
         Step(what, ((*sync, *exact),)),
         Step("Installing gitune itself", ((*install, "--no-build-isolation", "--editable", ROOT),)),

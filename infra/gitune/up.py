@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.deploy import read_routes
-from gitune.errors import ProviderError
+from gitune.errors import ProviderError, explain
 from gitune.files import try_lock, write_atomic
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
@@ -48,11 +48,14 @@ class AgentOutcome:
     deployed: bool
     """The alias answers with the locked model."""
     changes: tuple[Change, ...]
+    unjudged: str = ""
+    """Why the trained model could not be benchmarked."""
 
     @property
     def settled(self) -> bool:
         """The wanted model is trained, passed its gate and answers."""
         passed = self.promotion is None or self.promotion.evidence.verdict.outcome == "pass"
+        passed = passed and not self.unjudged
         return (
             (self.state is None or self.state.status == "succeeded") and passed and (self.deployed or not self.served)
         )
@@ -86,6 +89,8 @@ class _Run:
         self.reporter = reporter
         self.changes: list[Change] = []
         self.recorded: Mapping[str, Mapping[str, Any]] = {}
+        self.unjudged: dict[str, str] = {}
+        """Agents whose model could not be asked, and why."""
 
     def engine_pass(self, stage: str, *, retry_failed: bool = False) -> dict[str, ModelState]:
         """One pass of the engine. Returns what it recorded of each agent's model."""
@@ -111,16 +116,19 @@ class _Run:
     def promote_all(self, states: Mapping[str, ModelState]) -> dict[str, Promotion]:
         """Benchmark and gate every trained model."""
         started = time.monotonic()
-        promotions = {
-            agent: promote(
-                self.specs[agent],
-                self.project,
-                self._trained(agent, state),
-                lambda label, done, total, agent=agent: self.reporter.benchmark(agent, label, done, total),  # type: ignore[misc]
-            )
-            for agent, state in states.items()
-            if state.status == "succeeded" and agent in self.specs
-        }
+        promotions = {}
+        for agent, state in states.items():
+            if state.status != "succeeded" or agent not in self.specs:
+                continue
+            try:
+                promotions[agent] = promote(
+                    self.specs[agent],
+                    self.project,
+                    self._trained(agent, state),
+                    lambda label, done, total, agent=agent: self.reporter.benchmark(agent, label, done, total),  # type: ignore[misc]
+                )
+            except ProviderError as error:
+                self.unjudged[agent] = f"{state.provider}: {explain(error)}"
         if promotions:
             self.reporter.stage("benchmarks and gate", time.monotonic() - started)
         return promotions
@@ -142,7 +150,9 @@ class _Run:
             deployed = lock is not None and route is not None and route.model_id == lock.model_id
             served = "deployments" in self.project.stack.declare
             changes = tuple(change for change in self.changes if change.agent == name)
-            outcomes.append(AgentOutcome(spec, states.get(name), promotions.get(name), lock, served, deployed, changes))
+            unjudged = self.unjudged.get(name, "")
+            promotion = promotions.get(name)
+            outcomes.append(AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged))
         return tuple(outcomes)
 
     def _on_step(self, step: Step) -> None:
@@ -234,7 +244,7 @@ def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
         "model": outcome.state.outputs() if outcome.state else None,
         "version": outcome.lock.version if outcome.lock else None,
         "verdict": evidence.verdict.outcome if evidence else None,
-        "reasons": list(evidence.verdict.reasons) if evidence else [],
+        "reasons": list(evidence.verdict.reasons) if evidence else [outcome.unjudged] if outcome.unjudged else [],
         "deployed": outcome.deployed,
         "changes": [change.as_dict() for change in outcome.changes],
     }

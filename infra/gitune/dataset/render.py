@@ -4,7 +4,7 @@
 |---|---|---|---|
 | mistral | mistral | messages, tools; weight 0 or 1 on assistant messages; IDs of tool calls of 9 letters | 512 MB |
 | openai | openai | messages, tools; weight 0 or 1 on assistant messages | 512 MB, at least 10 examples |
-| bedrock | bedrock | system, messages of user and assistant, no other key | - |
+| bedrock | bedrock | system, messages of user and assistant, no other key | at least 32 examples |
 | trl | local, ray, huggingface | messages of role and content: gitune's own training script reads no other key | - |
 
 What a format cannot say is an error with the example's place. So is the weight of an example, which none of them can
@@ -181,7 +181,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "mistral": Format("mistral", mistral_row, max_bytes=_MAX_FILE),
         "openai": Format("openai", _openai, max_bytes=_MAX_FILE, min_examples=10),
-        "bedrock": Format("bedrock", _bedrock),
+        "bedrock": Format("bedrock", _bedrock, min_examples=32),
         "huggingface": _TRL,
         "ray": _TRL,
         "local": _TRL,

@@ -13,6 +13,7 @@ from typing import cast
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
+from gitune.providers.bedrock import BedrockProvider
 from gitune.providers.huggingface import HuggingFaceProvider
 from gitune.providers.local import LocalProvider
 from gitune.providers.mistral import MistralProvider
@@ -22,6 +23,7 @@ from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
 PROVIDERS: dict[str, ProviderClass] = {
+    "bedrock": BedrockProvider,
     "huggingface": HuggingFaceProvider,
     "local": LocalProvider,
     "mistral": MistralProvider,

@@ -149,6 +149,8 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
         yield f"{outcome.state.status}: {outcome.state.reason or 'no reason given'}"
         if outcome.state.status == "failed":
             yield "hint: mend the cause, then run gitune up --retry"
+    if outcome.unjudged:
+        yield f"trained, but not benchmarked: {outcome.unjudged}"
     promotion = outcome.promotion
     if promotion is not None and promotion.evidence.verdict.outcome != "pass":
         for check in promotion.evidence.verdict.checks:
