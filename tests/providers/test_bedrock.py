@@ -333,11 +333,12 @@ def test_a_failed_job_says_what_kind_of_failure(words: str, error: type[Provider
     assert type(error_of_failure(words)) is error
 
 
-def test_a_dataset_that_bedrock_finds_too_small_is_our_mistake(world: BedrockWorld) -> None:
+def test_a_dataset_that_is_too_small_is_refused_before_it_is_sent(world: BedrockWorld) -> None:
     train = world.dataset() / "train.jsonl"
-    train.write_text("".join(train.read_text().splitlines(keepends=True)[:10]))
-    job = world.trained()
-    assert (job.status, type(job.error)) == ("failed", Rejected)
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:31]))
+    with pytest.raises(Rejected, match="at least 32"):
+        world.provider().submit_job(world.request(), world.dataset())
+    assert world.jobs() == world.uploads() == 0
 
 
 def test_many_jobs_are_listed_page_by_page(world: BedrockWorld) -> None:
