@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -105,10 +106,11 @@ class OpenAIProvider:
         return self.list_jobs([key]).get(key)
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
+        wanted = {short(key): key for key in keys}
         with self._client() as client:
             listed: dict[TrainingKey, list[Any]] = {}
             for found in self._listed(client, next(iter(keys)) if len(keys) == 1 else None):
-                key = _key_of(found, keys)
+                key = _key_of(found, wanted)
                 if key is not None:
                     listed.setdefault(key, []).append(found)
             for key in keys:
@@ -264,13 +266,15 @@ def _words(error: Any) -> str:
     return one_line(f"{code}{body.get('message') or error.message}")
 
 
-def _key_of(said: Any, keys: Collection[TrainingKey]) -> TrainingKey | None:
-    """Which of these keys a job carries."""
+def _key_of(said: Any, wanted: Mapping[str, TrainingKey]) -> TrainingKey | None:
+    """Which key a job carries, of those wanted, which are named by their first digits."""
     told = (_told(said, "metadata") or {}).get(METADATA_KEY)
     if told:
-        return TrainingKey(told) if told in keys else None
-    shown = str(_told(said, "user_provided_suffix") or _told(said, "fine_tuned_model") or "")
-    return next((key for key in keys if short(key) in shown), None)
+        key = wanted.get(short(told))
+        return key if key == told else None
+    shown = str(_told(said, "user_provided_suffix") or _told(said, "fine_tuned_model"))
+    found = (wanted.get(digits) for digits in re.findall(r"[0-9a-f]{16}", shown))
+    return next((key for key in found if key), None)
 
 
 def _failure(said: Any) -> ProviderError:
