@@ -282,7 +282,7 @@ def _eta_seconds(said: Any) -> float | None:
     expected = said.metadata.expected_duration_seconds if said.metadata else None
     if said.status != "RUNNING" or not expected:
         return None
-    return max(0.0, said.modified_at + expected - time.time())
+    return float(max(0.0, said.modified_at + expected - time.time()))
 
 
 def _failure(said: Any) -> ProviderError:
