@@ -1,0 +1,147 @@
+"""The records of all examples on the ring, each example once an agent.
+
+An arc is sorted when it is asked for: a sample touches a few of them. To see who stands twice needs no order.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import TypeAlias
+
+from gitune.dataset.sampling import ARCS, RING_BYTES, ring_order
+from gitune.dataset.scan import RECORD, Part
+
+_FIRST_PLACE = bytes(RING_BYTES)
+_Key: TypeAlias = tuple[str, bytes]
+"""Agent and stratum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where one example stands. `file` is a number of `Index.inputs`."""
+
+    place: bytes
+    stratum: bytes
+    file: int
+    position: int
+    line: int
+
+
+@dataclass(slots=True)
+class Rings:
+    """The records of files; `agents` says whose file each number is. Complete once `close` was called."""
+
+    agents: Sequence[str]
+    shared: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
+    """Places of the examples that stand in the sources of more than one agent → agent → stratum there."""
+    _repeats: list[tuple[bytes, bytes]] = field(default_factory=list)
+    _sizes: Counter[_Key] = field(default_factory=Counter)
+    _pieces: list[list[bytearray]] = field(default_factory=lambda: [[] for _ in range(ARCS)])
+    _arcs: list[bytes | Mapping[_Key, bytes]] = field(default_factory=list)
+    """Records as they came, or sorted."""
+
+    def add(self, part: Part, file: int) -> None:
+        """Take the records of a part; it is empty afterwards."""
+        for pieces, records in zip(self._pieces, part.arcs, strict=True):
+            if records:
+                pieces.append(records)
+        part.arcs = []
+        for stratum, size in part.sizes.items():
+            self._sizes[self.agents[file], stratum] += size
+
+    def close(self) -> None:
+        """Leave out of every agent's examples those that stand there again."""
+        for number, pieces in enumerate(self._pieces):
+            joined = b"".join(pieces)
+            self._pieces[number] = []
+            self._arcs.append(self._without_repeats(joined))
+
+    @property
+    def repeats(self) -> Iterator[tuple[Record, Record]]:
+        """Examples that stand again in the sources of the same agent, and the one that is kept."""
+        for again, kept in self._repeats:
+            yield _unpacked(again), _unpacked(kept)
+
+    def of(self, agent: str) -> dict[bytes, Ring]:
+        """The rings of an agent by stratum."""
+        sizes = sorted(self._sizes.items())
+        return {stratum: Ring(self, agent, stratum, size) for (of, stratum), size in sizes if of == agent and size}
+
+    def arc(self, agent: str, stratum: bytes, number: int) -> Sequence[bytes]:
+        """The packed records of one ring on one arc, sorted."""
+        arc = self._arcs[number]
+        if isinstance(arc, bytes):
+            arc = self._arcs[number] = self._sorted(arc)
+        return _split(arc.get((agent, stratum), b""))
+
+    def _sorted(self, arc: bytes) -> Mapping[_Key, bytes]:
+        slots: dict[bytes, list[bytes]] = {}  # by stratum and file, as they are packed: quicker than by key
+        for record in sorted(_split(arc)):
+            slots.setdefault(record[16:28], []).append(record)
+        rings: dict[_Key, list[bytes]] = {}
+        for packed, records in slots.items():
+            rings.setdefault((self.agents[int.from_bytes(packed[8:], "big")], packed[:8]), []).extend(records)
+        return {key: b"".join(sorted(records)) for key, records in rings.items()}
+
+    def _without_repeats(self, arc: bytes) -> bytes:
+        places = struct.unpack(f"{RING_BYTES}s{RECORD.size - RING_BYTES}x" * (len(arc) // RECORD.size), arc)
+        again = {place for place, count in Counter(places).items() if count > 1}
+        if not again:
+            return arc
+        found: dict[bytes, int] = {}
+        for number, place in enumerate(places):
+            if place in again:
+                start = number * RECORD.size
+                found[arc[start : start + RECORD.size]] = start
+        gone = [found[record] for _, group in groupby(sorted(found), _place) for record in self._repeated(list(group))]
+        kept = [0, *(start + end for start in sorted(gone) for end in (0, RECORD.size)), len(arc)]
+        return b"".join([arc[start:end] for start, end in list(pairwise(kept))[::2]])
+
+    def _repeated(self, equal: Sequence[bytes]) -> Iterator[bytes]:
+        """Of equal examples, sorted: all but each agent's first."""
+        first: dict[str, bytes] = {}
+        for packed in equal:
+            record = _unpacked(packed)
+            agent = self.agents[record.file]
+            if agent in first:
+                self._repeats.append((packed, first[agent]))
+                self._sizes[agent, record.stratum] -= 1
+                yield packed
+            else:
+                first[agent] = packed
+        if len(first) > 1:
+            self.shared[_place(equal[0])] = {agent: _unpacked(packed).stratum for agent, packed in first.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The examples of one stratum of one agent's sources."""
+
+    rings: Rings
+    agent: str
+    stratum: bytes
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def walk(self, start: bytes = _FIRST_PLACE) -> Iterator[Record]:
+        """All records from a place on, once around."""
+        return map(_unpacked, ring_order(partial(self.rings.arc, self.agent, self.stratum), start))
+
+
+_place = itemgetter(slice(RING_BYTES))
+
+
+def _unpacked(packed: bytes) -> Record:
+    return Record(*RECORD.unpack(packed))
+
+
+def _split(records: bytes) -> Sequence[bytes]:
+    return struct.unpack(f"{RECORD.size}s" * (len(records) // RECORD.size), records)
