@@ -152,13 +152,11 @@ def _in_order(examples: Iterable[Example]) -> list[Example]:
 def _repeats(index: Index, settings: Settings) -> tuple[Finding, ...]:
     """Equal examples of one agent's sources: found while indexing, so the rule itself sees only the chosen ones."""
     severity = settings.severities.get(_DUPLICATES, DEFAULTS[_DUPLICATES])
-    findings = []
-    for again, kept in index.rings.repeats if severity != "off" else ():
-        file, line = index.where(again)
-        other, other_line = index.where(kept)
-        message, drop = f"the same example as {other}:{other_line}", severity == "drop"
-        findings.append(Finding(_DUPLICATES, severity, file, line, message, "keep one of them", drop))
-    return tuple(sorted(findings, key=lambda finding: (finding.file, finding.line)))
+    drop, hint = severity == "drop", "keep one of them"
+    return tuple(
+        Finding(_DUPLICATES, severity, file, line, f"the same example as {other}:{other_line}", hint, drop)
+        for file, line, other, other_line in (index.repeats() if severity != "off" else ())
+    )
 
 
 def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
@@ -166,7 +164,7 @@ def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
     if not wish.takes_all:
         return ()
     found = []
-    for again, _ in index.rings.repeats:
+    for again, _ in index.rings.repeats():
         (example,) = index.fetch([again]).values()
         found.append(example)
     return found

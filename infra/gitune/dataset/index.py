@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems
 from gitune.dataset.formats import Reader, WrongRow, detect
@@ -38,6 +39,15 @@ class Input:
     """Of a remote file's content."""
 
 
+class Repeat(NamedTuple):
+    """An example that stands again in the sources of the same agent, and where the one stands that is kept."""
+
+    file: str
+    line: int
+    kept_file: str
+    kept_line: int
+
+
 @dataclass(slots=True)
 class Index:
     """All examples of some agents' sources, each once an agent."""
@@ -51,6 +61,7 @@ class Index:
     """Input → (position, what to add to the lines of records from there on)."""
     counts: Counter[int] = field(default_factory=Counter)
     """Examples by input, repeats included."""
+    _repeats: tuple[Repeat, ...] | None = None
 
     def fetch(self, records: Iterable[Record]) -> dict[bytes, Example]:
         """The examples, read again, by place. Raises UserError when a file is no longer what it was."""
@@ -60,12 +71,20 @@ class Index:
         found: dict[bytes, Example] = {}
         for number, chosen in sorted(wanted.items()):
             item = self.inputs[number]
-            placed = [replace(record, line=self.where(record)[1]) for record in chosen]
-            for record, example in _fetch(item, sorted(placed, key=lambda r: r.position)):
+            chosen.sort(key=attrgetter("position"))
+            lines = [self.where(record)[1] for record in chosen]
+            for record, example in zip(chosen, _fetch(item, chosen, lines), strict=False):
                 if example is None:
                     raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
                 found[record.place] = example
         return found
+
+    def repeats(self) -> tuple[Repeat, ...]:
+        """All, by file and line; worked out once, because every agent that mixes these sources asks."""
+        if self._repeats is None:
+            pairs = self.rings.repeats()
+            self._repeats = tuple(sorted(Repeat(*self.where(again), *self.where(kept)) for again, kept in pairs))
+        return self._repeats
 
     def where(self, record: Record) -> tuple[str, int]:
         """File, as it is shown, and line."""
@@ -197,25 +216,27 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
         yield Part(problems=[Problem(file.shown, 0, str(error))])
 
 
-def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:
-    """Each record's example, in one pass; None where the file no longer has it."""
+def _fetch(item: Input, records: Sequence[Record], lines: Sequence[int]) -> Iterator[Example | None]:
+    """Each record's example, in one pass; None, and no more, where the file no longer has it."""
     file, reader = item.file, item.reader
     found = 0
     try:
         if file.kind == "jsonl":
             with open_plain(file) as stream:
-                for record in records:
+                for record, line in zip(records, lines, strict=True):
                     stream.seek(record.position)
                     raw = stream.readline().removesuffix(b"\n")
-                    yield record, read_again(raw, record.place, record.line, file.shown, reader)
+                    yield read_again(raw, record.place, line, file.shown, reader)
+                    found += 1
             return
         wrong: list[Problem] = []
         for position, line, row in read_rows(file, wrong):
             if found < len(records) and records[found].position == position:
                 example = reader.read(row, file.shown, line, wrong)
                 same = example is not None and place_of(example.canonical()) == records[found].place
-                yield records[found], example if same else None
+                yield example if same else None
                 found += 1
     except DamagedFile:
         pass
-    yield from ((record, None) for record in records[found : found + 1])
+    if found < len(records):
+        yield None

@@ -62,7 +62,6 @@ class Rings:
             self._pieces[number] = []
             self._arcs.append(self._without_repeats(joined))
 
-    @property
     def repeats(self) -> Iterator[tuple[Record, Record]]:
         """Examples that stand again in the sources of the same agent, and the one that is kept."""
         for again, kept in self._repeats:
@@ -94,11 +93,8 @@ class Rings:
         again = {place for place, count in Counter(places).items() if count > 1}
         if not again:
             return arc
-        found: dict[bytes, int] = {}
-        for number, place in enumerate(places):
-            if place in again:
-                start = number * RECORD.size
-                found[arc[start : start + RECORD.size]] = start
+        starts = [number * RECORD.size for number, place in enumerate(places) if place in again]
+        found = {arc[start : start + RECORD.size]: start for start in starts}
         gone = [found[record] for _, group in groupby(sorted(found), _place) for record in self._repeated(list(group))]
         kept = [0, *(start + end for start in sorted(gone) for end in (0, RECORD.size)), len(arc)]
         return b"".join([arc[start:end] for start, end in list(pairwise(kept))[::2]])
