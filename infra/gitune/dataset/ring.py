@@ -85,7 +85,7 @@ class Rings:
             slots.setdefault(record[16:28], []).append(record)
         rings: dict[_Key, list[bytes]] = {}
         for packed, records in slots.items():
-            rings.setdefault((self.agents[int.from_bytes(packed[8:], "big")], packed[:8]), []).extend(records)
+            rings.setdefault(self._key(packed), []).extend(records)
         return {key: b"".join(sorted(records)) for key, records in rings.items()}
 
     def _without_repeats(self, arc: bytes) -> bytes:
@@ -103,16 +103,20 @@ class Rings:
         """Of equal examples, sorted: all but each agent's first."""
         first: dict[str, bytes] = {}
         for packed in equal:
-            record = _unpacked(packed)
-            agent = self.agents[record.file]
+            agent, _ = key = self._key(packed[RING_BYTES:])
             if agent in first:
                 self._repeats.append((packed, first[agent]))
-                self._sizes[agent, record.stratum] -= 1
+                self._sizes[key] -= 1
                 yield packed
             else:
                 first[agent] = packed
         if len(first) > 1:
-            self.shared[_place(equal[0])] = {agent: _unpacked(packed).stratum for agent, packed in first.items()}
+            holders = {agent: self._key(packed[RING_BYTES:])[1] for agent, packed in first.items()}
+            self.shared[_place(equal[0])] = holders
+
+    def _key(self, packed: bytes) -> _Key:
+        """Of what begins with stratum and file, as they are packed."""
+        return self.agents[int.from_bytes(packed[8:12], "big")], packed[:8]
 
 
 @dataclass(frozen=True, slots=True)

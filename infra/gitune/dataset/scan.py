@@ -96,7 +96,7 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
     plain = _is_plain(block, reader)
     decode_three, decode = _decoder(reader.stratify_by, _Three), _decoder(reader.stratify_by, list[_Message])
     encode, started = msgspec.json.Encoder().encode, sha256(_BEFORE).copy
-    pack, arcs, strata, sizes = RECORD.pack, part.arcs, _Strata(part.strata), part.sizes
+    pack, arcs, strata, found = RECORD.pack, part.arcs, _Strata(part.strata), list[bytes]()
     answers = reader.stratify_by == ANSWER
     position, number = offset, line - 1
     text, stratum = b"", b""
@@ -122,12 +122,13 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
                 digest.update(_AFTER)
                 place = digest.digest()
                 arcs[place[0] >> 2] += pack(place, stratum, file, start, number)  # arc_of, but a call takes long
-                sizes[stratum] += 1
+                found.append(stratum)
                 continue
         if not raw.isspace():
             _scan_slowly(raw.removesuffix(b"\n"), start, number, file, shown, reader, part)
             if len(part.problems) > MAX_PROBLEMS:
                 break
+    part.sizes.update(found)
     return part
 
 
