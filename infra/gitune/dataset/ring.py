@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import groupby
 from typing import TypeAlias
 
 from gitune.dataset.sampling import ARCS, RING_BYTES, ring_order
 from gitune.dataset.scan import RECORD, Part
 
+_PACKED = struct.Struct(f"{RECORD.size}s")
+_PLACE = struct.Struct(f"{RING_BYTES}s{RECORD.size - RING_BYTES}x")
 _FIRST_PLACE = bytes(RING_BYTES)
 _Key: TypeAlias = tuple[str, bytes]
 """Agent and stratum."""
@@ -89,15 +90,17 @@ class Rings:
         return {key: b"".join(sorted(records)) for key, records in rings.items()}
 
     def _without_repeats(self, arc: bytes) -> bytes:
-        places = struct.unpack(f"{RING_BYTES}s{RECORD.size - RING_BYTES}x" * (len(arc) // RECORD.size), arc)
-        again = {place for place, count in Counter(places).items() if count > 1}
+        places = [place for (place,) in _PLACE.iter_unpack(arc)]
+        first: dict[bytes, int] = {}
+        again = [number for number, place in enumerate(places) if first.setdefault(place, number) != number]
         if not again:
             return arc
-        starts = [number * RECORD.size for number, place in enumerate(places) if place in again]
+        starts = [number * RECORD.size for number in {*again, *(first[places[number]] for number in again)}]
         found = {arc[start : start + RECORD.size]: start for start in starts}
-        gone = [found[record] for _, group in groupby(sorted(found), _place) for record in self._repeated(list(group))]
-        kept = [0, *(start + end for start in sorted(gone) for end in (0, RECORD.size)), len(arc)]
-        return b"".join([arc[start:end] for start, end in list(pairwise(kept))[::2]])
+        equals = (list(group) for _, group in groupby(sorted(found), _place_of))
+        gone = sorted(found[record] for equal in equals for record in self._repeated(equal))
+        begins, ends = [0, *(start + RECORD.size for start in gone)], [*gone, len(arc)]
+        return b"".join([arc[begin:end] for begin, end in zip(begins, ends, strict=True)])
 
     def _repeated(self, equal: Sequence[bytes]) -> Iterator[bytes]:
         """Of equal examples, sorted: all but each agent's first."""
@@ -112,7 +115,7 @@ class Rings:
                 first[agent] = packed
         if len(first) > 1:
             holders = {agent: self._key(packed[RING_BYTES:])[1] for agent, packed in first.items()}
-            self.shared[_place(equal[0])] = holders
+            self.shared[_place_of(equal[0])] = holders
 
     def _key(self, packed: bytes) -> _Key:
         """Of what begins with stratum and file, as they are packed."""
@@ -136,7 +139,8 @@ class Ring:
         return map(_unpacked, ring_order(partial(self.rings.arc, self.agent, self.stratum), start))
 
 
-_place = itemgetter(slice(RING_BYTES))
+def _place_of(packed: bytes) -> bytes:
+    return packed[:RING_BYTES]
 
 
 def _unpacked(packed: bytes) -> Record:
@@ -144,4 +148,4 @@ def _unpacked(packed: bytes) -> Record:
 
 
 def _split(records: bytes) -> Sequence[bytes]:
-    return struct.unpack(f"{RECORD.size}s" * (len(records) // RECORD.size), records)
+    return [record for (record,) in _PACKED.iter_unpack(records)]

@@ -50,7 +50,7 @@ def findings_jsonl(cleaned: Cleaned) -> str:
         }
         for finding in cleaned.findings
     )
-    return msgspec.json.Encoder().encode_lines(rows).decode()  # canonical: the keys are in order, and no number is broken
+    return msgspec.json.Encoder().encode_lines(rows).decode()
 
 
 def write_report(cleaned: Cleaned, folder: Path) -> Summary:
