@@ -20,7 +20,7 @@ GITUNE = Path(sys.executable).parent / "gitune"
 
 def start(repository: Repository, *arguments: str) -> subprocess.Popen[str]:
     """The command line in a process of its own."""
-    environment = {**os.environ, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {"HF_HUB_OFFLINE": "1", **os.environ, "NO_COLOR": "1"}
     return subprocess.Popen(
         [GITUNE, *arguments],
         cwd=repository.root,

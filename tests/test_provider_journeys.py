@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import yaml
 from gitune.lock import read_lock
 from tests.conftest import Repository, agent_yaml
 from tests.journey import call, outcome
-from tests.servers import mistral, openai
-from tests.servers.world import EXAMPLES
+from tests.servers import bedrock, mistral, openai
+from tests.servers.world import EXAMPLES as NUMBERS
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,14 @@ class Hosted:
     charged: bool = True
 
 
+@contextmanager
+def open_bedrock() -> Iterator[bedrock.BedrockServer]:
+    """With somebody who gives each new model a provisioned throughput."""
+    with bedrock.BedrockServer() as server:
+        server.provisions_models = True
+        yield server
+
+
 HOSTED = [
     Hosted(
         "mistral",
@@ -46,6 +54,28 @@ HOSTED = [
         lambda server: {"OPENAI_API_KEY": openai.KEY},
         settings=lambda server: {"base_url": server.url},
     ),
+    Hosted(
+        "bedrock",
+        open_bedrock,
+        lambda server: {
+            "AWS_ACCESS_KEY_ID": bedrock.KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": bedrock.SECRET,
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ENDPOINT_URL_S3": f"{server.url}/s3",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+        settings=lambda server: {"region": bedrock.REGION, "role_arn": bedrock.ROLE, "bucket": bedrock.BUCKET},
+        charged=False,  # Bedrock's API tells no cost
+    ),
+]
+
+
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET")
+PHRASES = ("number {}", "the number {}", "{} as a word", "please name {}")
+EXAMPLES = [
+    {**row, "messages": [row["messages"][0], {"role": "user", "content": phrase.format(number)}, row["messages"][2]]}
+    for number, row in enumerate(NUMBERS)
+    for phrase in PHRASES
 ]
 
 
@@ -76,7 +106,7 @@ def agent(repository: Repository, hosted: Hosted, server: Any) -> Repository:
     cases = [
         {"id": f"c{number}", "messages": [row["messages"][0], {"role": "user", "content": f"say number {number}"}]}
         | {"target": row["messages"][2]["content"]}
-        for number, row in enumerate(EXAMPLES)
+        for number, row in enumerate(NUMBERS)
     ]
     spec = agent_yaml(
         alias="numbers",
@@ -122,7 +152,7 @@ def test_one_agent_end_to_end(agent: Repository, hosted: Hosted, server: Any) ->
 
     told_by_gitune = "\n".join([*(result.out + result.err for result in said), *_files(agent.root)])
     for name, secret in hosted.environment(server).items():
-        if "KEY" in name or "TOKEN" in name or "SECRET" in name:
+        if any(word in name for word in SECRET_WORDS):
             assert secret not in told_by_gitune, f"{name} was written or printed"
 
 
@@ -130,7 +160,7 @@ def test_a_wrong_key_is_said_and_nothing_is_started(
     agent: Repository, hosted: Hosted, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in hosted.environment(server):
-        if "KEY" in name or "TOKEN" in name:
+        if any(word in name for word in SECRET_WORDS):
             monkeypatch.setenv(name, "wrong-key-0123456789")
     result = call(agent, "up", "-s", "training")
     assert result.code == 1

@@ -132,6 +132,15 @@ def test_our_mistake_is_not_paid_for_twice() -> None:
     assert second.submitted == []
 
 
+def test_an_accepted_job_that_met_a_full_house_is_submitted_again() -> None:
+    first, second = ScriptedProvider(), ScriptedProvider()
+    full = QuotaExceeded("two at once", kind="concurrent")
+    first.found[FIRST.key] = Job(FIRST.key, "491d4d2c", "failed", error=full)
+    state = advance([FIRST, SECOND], DATASET, opener(first=first, second=second))
+    assert (state.status, state.provider, state.job_id) == ("running", "first", "job-1")
+    assert (first.submitted, second.submitted) == ([FIRST.key], [])
+
+
 def test_an_accepted_job_that_fails_for_a_quota_fails_over() -> None:
     first, second = ScriptedProvider(), ScriptedProvider()
     quota = QuotaExceeded("free trial", kind="lifetime")

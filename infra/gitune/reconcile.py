@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from gitune.errors import ProviderError, Unavailable, explain
+from gitune.errors import ProviderError, QuotaExceeded, Unavailable, explain
 from gitune.providers.base import Job, Provider, TrainingKey, TrainingRequest
 from gitune.scheduler import after_error
 
@@ -117,9 +117,16 @@ def observe(recorded: ModelState, open_provider: OpenProvider) -> ModelState:
 
 def _adopt_or_submit(request: TrainingRequest, dataset: Path, provider: Provider, retry_failed: bool) -> Job:
     job = provider.find_job(request.key)
-    if job is None or job.status in ("lost", "cancelled") or (retry_failed and job.status == "failed"):
+    if job is None or job.status in ("lost", "cancelled") or _met_a_full_house(job):
+        return provider.submit_job(request, dataset)
+    if retry_failed and job.status == "failed":
         return provider.submit_job(request, dataset)
     return job
+
+
+def _met_a_full_house(job: Job) -> bool:
+    """Accepted, then failed because others ran: nothing was trained, and there may be room by now."""
+    return job.status == "failed" and isinstance(job.error, QuotaExceeded) and job.error.kind == "concurrent"
 
 
 def _status(job: Job) -> Status:

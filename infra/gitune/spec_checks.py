@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from gitune.dataset.formats import template_columns
 from gitune.dataset.sources import KINDS
+from gitune.dataset.urls import holds_credential, shown_url
 from gitune.errors import Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.spec import AgentSpec, Source
-from gitune.store_url import holds_password
 from gitune.yaml_source import YamlSource, parse_yaml
 
 MIX_TOLERANCE = 1e-9
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _Place: TypeAlias = tuple[str | int, ...]
 
 
@@ -58,13 +60,21 @@ def _check_source(item: Source, place: _Place, spec: AgentSpec, source: YamlSour
         except ValueError as error:
             yield source.problem((*place, "columns", role), f"bad template: {error}")
     if item.is_remote:
-        if holds_password(item.path):
-            message = "a source's URL must not hold a password"
-            yield source.problem((*place, "path"), message, "credentials come from the environment")
+        yield from _check_url(item.path, (*place, "path"), source)
         return
     if item.sha256:
         yield source.problem((*place, "sha256"), "only a remote source is pinned", "git keeps local files: remove it")
     yield from _check_file(item.path, (*place, "path"), spec, source, root, item)
+
+
+def _check_url(url: str, place: _Place, source: YamlSource) -> Iterable[Problem]:
+    if holds_credential(url):
+        hint = "agent.yaml is committed: credentials come from the environment, or from fsspec's configuration"
+        yield source.problem(place, f"a source's URL must not hold a password or a token: {shown_url(url)}", hint)
+    elif "::" in url or not _SCHEME.match(url):
+        yield source.problem(place, f"'{shown_url(url)}' is not an address", "such as s3://bucket/file.jsonl")
+    elif url.startswith(("file://", "local://")):
+        yield source.problem(place, f"'{url}' is a file of this machine", "write its path, inside the repository")
 
 
 def _check_file(
@@ -75,9 +85,10 @@ def _check_file(
         found = item.matches(spec.folder) if item else [spec.folder / relative]
         whole = root.resolve()
         insides = [path.resolve().is_relative_to(whole) for path in found]
+        there = all(path.is_file() for path in found)
         built = any(path.resolve().is_relative_to(whole / ".gitune") for path in found)
     except (OSError, RuntimeError, ValueError, NotImplementedError):  # the last: a glob from the root
-        found, insides, built = [Path()], [False], False
+        found, insides, there, built = [Path()], [False], False, False
     if not all(insides):
         yield source.problem(place, f"'{relative}' is outside the repository", "keep data inside the repository")
     elif built:
@@ -85,11 +96,11 @@ def _check_file(
         yield source.problem(place, message, "dataset.mix takes another agent's examples")
     elif not found:
         yield source.problem(place, f"no file matches '{relative}'")
-    elif not all(path.is_file() for path in found):
+    elif not there:
         siblings = [
             path.relative_to(spec.folder).as_posix()
             for path in spec.folder.rglob("*")
-            if set(path.suffixes) & KINDS.keys()
+            if set(path.suffixes) & KINDS.keys() and path.is_file()
         ]
         yield source.problem(place, f"no such file: '{relative}'", did_you_mean(relative, siblings))
 

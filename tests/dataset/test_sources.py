@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from gitune.dataset.formats import Reader
 from gitune.dataset.index import Input, build_index
 from gitune.dataset.rules import DEFAULTS
 from gitune.dataset.sources import SourceFile
-from gitune.errors import InvalidInput, UserError
+from gitune.errors import UserError
 from gitune.spec import load_agents
-from tests.conftest import Repository, agent_yaml, example, jsonl
+from tests.conftest import Repository, Result, agent_yaml, example, jsonl
 
+Gitune = Callable[..., Result]
 OFF: dict[str, str] = {**dict.fromkeys(DEFAULTS, "off"), "exact-duplicate": "error"}
 AGENT = "agents/qa/agent.yaml"
 ROWS = [{"text": f'Grüße {i}, "so"\nund so', "label": "a" if i % 2 else "b"} for i in range(7)]
@@ -58,9 +61,13 @@ def add(repository: Repository, name: str, content: bytes, **source: Any) -> Non
     repository.write(f"agents/qa/data/{name}", content)
 
 
-def problems(repository: Repository) -> list[str]:
-    (spec,) = load_agents(repository.root)
-    return [str(problem) for problem in assemble(spec, repository.root).problems]
+def problems(gitune: Gitune) -> list[str]:
+    """What `gitune validate` says, hints with their problems. Nothing may be written, and no traceback be seen."""
+    result = gitune("validate")
+    assert (result.code, result.out) == (1, "")
+    *said, last = re.split(r"\n(?! )", result.err.rstrip())
+    assert last == f"error: {len(said)} problem(s); nothing was started"
+    return said
 
 
 LINES = jsonl(ROWS).encode()
@@ -116,7 +123,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "empty JSON list": ("t.json", b"[]", "t.json: no example in this file"),
     "JSON in Latin-1": ("t.json", '[{"text": "Grüße"}]'.encode("latin-1"), "t.json: not UTF-8 text"),
     "JSON nested deep": ("t.json", b"[" * 100_000, "t.json:1: not valid JSON: nested too deep"),
-    "CSV in UTF-16": ("t.csv", delimited(",").decode().encode("utf-16"), "t.csv:1: not UTF-8 text"),
+    "CSV in UTF-16": ("t.csv", delimited(",").decode().encode("utf-16"), "t.csv: UTF-16 or UTF-32, not UTF-8"),
     "CSV in Latin-1": ("t.csv", "text,label\na,b\nGrüße,c\n".encode("latin-1"), "t.csv:3: not UTF-8 text"),
     "CSV with a null byte": ("t.csv", b"text,label\na\x00,b\n", "t.csv:2: holds a null byte"),
     "CSV row too short": ("t.csv", b"text,label\na,b\nc\n", "t.csv:3: 1 cells in a row, but 2 columns"),
@@ -132,44 +139,59 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "50 MB line": ("t.jsonl", b'{"text": "' + b"x" * 50_000_000 + b'"}\n', "t.jsonl:1: a line of 50.0 MB"),
     "50 MB without an end": ("t.jsonl", LINES + b"x" * 50_000_000, "t.jsonl:8: a line of 50.0 MB"),
     "null bytes": ("t.jsonl", LINES + b"\x00" * 100, "t.jsonl:8: not valid JSON"),
-    "UTF-16": ("t.jsonl", LINES.decode().encode("utf-16"), "t.jsonl:1: not UTF-8 text"),
+    "UTF-16": ("t.jsonl", LINES.decode().encode("utf-16"), "t.jsonl: UTF-16 or UTF-32, not UTF-8 text"),
+    "UTF-16 without a mark": ("t.jsonl", LINES.decode().encode("utf-16-be"), "t.jsonl: UTF-16 or UTF-32, not UTF-8"),
+    "UTF-32": ("t.jsonl", LINES.decode().encode("utf-32"), "t.jsonl: UTF-16 or UTF-32, not UTF-8 text"),
+    "nothing but null bytes": ("t.jsonl", b"\x00" * 50_000_000, "t.jsonl: nothing but null bytes"),
+    "a picture": ("t.jsonl", b"\x89PNG\r\n\x1a\n\x00\x00\n\xff\n" * 9, "t.jsonl: not text: it holds null bytes"),
+    "a picture as JSON": ("t.json", b"\x89PNG\r\n\x1a\n\x00\x00\n\xff", "t.json: not text: it holds null bytes"),
+    "cut within a letter": ("t.jsonl", LINES + '{"text": "é'.encode()[:-1], "t.jsonl:8: not UTF-8 text"),
+    "cut within an object": ("t.jsonl", LINES + b'{"text": "a", "la', "t.jsonl:8: not valid JSON"),
+    "old Mac line ends": ("t.jsonl", LINES.replace(b"\n", b"\r"), "t.jsonl:1: not valid JSON: Extra data"),
+    "nested deep": ("t.jsonl", LINES + b'{"text":' * 50_000, "t.jsonl:8: not valid JSON: nested too deep"),
+    "a number of 5,000 digits": ("t.jsonl", LINES + b'{"text": ' + b"9" * 5_000 + b"}", "t.jsonl:8: not valid JSON"),
+    "a list": ("t.jsonl", LINES + b"[]\n", "t.jsonl:8: not a JSON object"),
+    "a text": ("t.jsonl", LINES + b'"a"\n', "t.jsonl:8: not a JSON object"),
+    "null": ("t.jsonl", LINES + b"null\n", "t.jsonl:8: not a JSON object"),
+    "half a character": (
+        "t.jsonl",
+        LINES + b'{"text": "\\ud800", "label": "b"}\n',
+        "t.jsonl:8: messages[0].content holds",
+    ),
     "not a number": ("t.jsonl", LINES + b'{"text": NaN, "label": "b"}\n', "t.jsonl:8: not valid JSON: NaN is not"),
     "mixed types": ("t.jsonl", LINES + b'{"text": ["a"], "label": "b"}\n', "t.jsonl:8: messages[0].content must be"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_one_clear_problem(name: str, repository: Repository) -> None:
+def test_a_bad_file_is_one_clear_problem(name: str, repository: Repository, gitune: Gitune) -> None:
     file, content, expected = BAD[name]
     if file.endswith(".zst"):
         pytest.importorskip("zstandard")
     add(repository, file, content, columns=COLUMNS)
-    if name == "UTF-16":  # a line feed is half of a character there: every line is wrong
-        assert problems(repository)[0].startswith(f"agents/qa/data/{expected}")
-        return
-    (said,) = problems(repository)
+    (said,) = problems(gitune)
     assert said.startswith(f"agents/qa/data/{expected}")
     assert not (repository.root / ".gitune").exists()
 
 
-def test_another_shape_in_the_same_file(repository: Repository) -> None:
+def test_another_shape_in_the_same_file(repository: Repository, gitune: Gitune) -> None:
     content = jsonl([example("a", "b"), {"prompt": "c", "completion": "d"}]).encode()
     add(repository, "t.jsonl", content)
-    assert problems(repository) == [
+    assert problems(gitune) == [
         "agents/qa/data/t.jsonl:2: 'messages' is missing\n  hint: every row of a messages file has 'messages'"
     ]
 
 
-def test_an_unknown_shape_is_one_problem(repository: Repository) -> None:
+def test_an_unknown_shape_is_one_problem(repository: Repository, gitune: Gitune) -> None:
     add(repository, "t.jsonl", jsonl([{"query": "a", "response": "b"}] * 100).encode())
-    (said,) = problems(repository)
+    (said,) = problems(gitune)
     assert said.startswith('agents/qa/data/t.jsonl:1: \'messages\' is missing and no other format fits: {"query": "a"')
     assert "hint: the closest format is" in said
 
 
-def test_many_problems_of_one_file_are_cut(repository: Repository) -> None:
+def test_many_problems_of_one_file_are_cut(repository: Repository, gitune: Gitune) -> None:
     add(repository, "t.jsonl", b"nonsense\n" * 100)
-    said = problems(repository)
+    said = problems(gitune)
     assert len(said) == 21
     assert "more problems follow" in said[-1]
 
@@ -181,6 +203,18 @@ SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown agent": ({"mix": {"qa": 0.6, "bbb": 0.4}}, "no agent 'bbb' to mix\n  hint: did you mean 'bb'?"),
     "its own dataset": ({"sources": [{"path": "../../.gitune/datasets/x.jsonl"}]}, "is what gitune made, not a source"),
     "negative size": ({"examples": -5}, "'dataset.examples': input should be greater than or equal to 1"),
+    "over the sum": ({"mix": {"qa": 0.9, "bb": 0.9}}, "'dataset.mix' sums to 1.8, not to 1"),
+    "no number": ({"mix": {"qa": float("nan"), "bb": 1.0}}, "'dataset.mix.qa': input should be"),
+    "endless": ({"mix": {"qa": float("inf"), "bb": 1.0}}, "'dataset.mix.qa': input should be"),
+    "a word": ({"mix": {"qa": "half", "bb": 0.5}}, "'dataset.mix.qa' must be a number, not 'half'"),
+    "shares in a list": ({"mix": [0.5, 0.5]}, "'dataset.mix' must be a mapping of keys to values, not a list"),
+    "negative validation": ({"validation": -0.1}, "'dataset.validation': input should be greater than or equal to 0"),
+    "negative seed": ({"seed": -1}, "'dataset.seed': input should be greater than or equal to 0"),
+    "size true": ({"examples": True}, "'dataset.examples' must be a whole number, not true/false"),
+    "long name": ({"sources": [{"path": "a" * 5_000}]}, "is outside the repository"),
+    "a folder": ({"sources": [{"path": "data"}]}, "no such file: 'data'"),
+    "a chain of addresses": ({"sources": [{"path": "simplecache::file:///etc/x"}]}, "is not an address"),
+    "half an address": ({"sources": [{"path": "://x"}]}, "'://x' is not an address"),
     "no size": ({"examples": 0}, "'dataset.examples': input should be greater than or equal to 1"),
     "half a size": ({"examples": 2.5}, "'dataset.examples' must be a whole number, not '2.5'"),
     "strata of everything": ({"stratify_by": "kind"}, "'dataset.stratify_by' does nothing where all examples"),
@@ -206,27 +240,25 @@ SPECS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_a_bad_spec_is_one_clear_problem(name: str, repository: Repository) -> None:
+def test_a_bad_spec_is_one_clear_problem(name: str, repository: Repository, gitune: Gitune) -> None:
     dataset, expected = SPECS[name]
     repository.add_agent("bb")
     repository.write(".gitune/datasets/x.jsonl", "{}")
     repository.write("../outside.txt", "")
     sources = [{"path": "data/train.jsonl"}]
     repository.add_agent("qa", agent_yaml(dataset={"sources": sources, **dataset}))
-    with pytest.raises(InvalidInput) as caught:
-        load_agents(repository.root)
-    said = [str(problem) for problem in caught.value.problems]
+    said = problems(gitune)
     assert all(line.startswith(f"{AGENT}:") for line in said)
     assert any(expected in line for line in said), said
     assert len(said) == (2 if name == "negative share" else 1)
 
 
-def test_a_missing_stratum_has_its_place(repository: Repository) -> None:
+def test_a_missing_stratum_has_its_place(repository: Repository, gitune: Gitune) -> None:
     rows = [{**example(f"m{i}", "a"), "metadata": {"kind": i % 2}} for i in range(5)]
     repository.add_agent("qa", examples=[*rows, example("m5", "a")])
     dataset = {"sources": [{"path": "data/train.jsonl"}], "examples": 3, "stratify_by": "kind", "rules": OFF}
     repository.write(AGENT, yaml.safe_dump(agent_yaml(dataset=dataset)))
-    assert problems(repository) == [
+    assert problems(gitune) == [
         "agents/qa/data/train.jsonl:6: no 'kind' to stratify by\n  hint: columns: messages; or 'assistant', the answer"
     ]
 
@@ -293,11 +325,9 @@ def test_a_remote_source_is_recorded_by_its_content(repository: Repository) -> N
         _remote(repository)
 
 
-def test_a_remote_source_of_an_unknown_kind(repository: Repository) -> None:
+def test_a_remote_source_of_an_unknown_kind(repository: Repository, gitune: Gitune) -> None:
     pytest.importorskip("fsspec")
     repository.add_agent("qa", agent_yaml(dataset={"sources": [{"path": "ftpx://a/b.jsonl"}]}))
-    (spec,) = load_agents(repository.root)
-    with pytest.raises(UserError) as caught:
-        assemble(spec, repository.root)
-    assert "ftpx" in caught.value.message
-    assert caught.value.hint == "known: hf://, s3://, gs://, https://"
+    (said,) = problems(gitune)
+    assert said.startswith(f"{AGENT}:4: ftpx://a/b.jsonl: Protocol not known: ftpx")
+    assert said.endswith("\n  hint: known: hf://, s3://, gs://, https://")

@@ -25,7 +25,13 @@ from gitune.dataset.stats import (
     histogram,
     percentile,
 )
-from gitune.dataset.tokens import EstimatedTokens, FolderTokens, MistralTokens, token_counter
+from gitune.dataset.tokens import (
+    MISTRAL_TOKENIZERS,
+    EstimatedTokens,
+    FolderTokens,
+    MistralTokens,
+    token_counter,
+)
 
 ESTIMATE = EstimatedTokens()
 
@@ -161,9 +167,17 @@ def test_the_same_count_as_transformers(model: Path) -> None:
     assert FolderTokens("my-model", model).count(examples) == expected
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mistral_common") is None, reason="mistral-common is not installed")
-@pytest.mark.parametrize("base_model", ["open-mistral-7b", "mistral-small-latest", "mistral-large-latest"])
-def test_mistrals_own_tokenizers(base_model: str) -> None:
+@pytest.mark.parametrize(
+    ("base_model", "package"),
+    [
+        ("open-mistral-7b", "sentencepiece"),
+        ("mistral-small-latest", "tiktoken"),
+        ("mistral-large-latest", "sentencepiece"),
+    ],
+)
+def test_mistrals_own_tokenizers(base_model: str, package: str) -> None:
+    pytest.importorskip("mistral_common")
+    pytest.importorskip(package)  # an extra of mistral-common's; without it the count is an estimate
     counter = token_counter(base_model)
     assert isinstance(counter, MistralTokens)
     short, long = chat("hello", "hi"), chat("hello " * 50, "hi")
@@ -182,6 +196,22 @@ def test_mistrals_own_tokenizers(base_model: str) -> None:
     assert 5 <= counts[0] <= 10
     assert counts[1] >= counts[0] + 45
     assert counts[2] > 15
+
+
+def test_the_table_of_tokenizers_is_mistral_commons_own() -> None:
+    theirs = pytest.importorskip("mistral_common.tokens.tokenizers.mistral").MODEL_NAME_TO_TOKENIZER_CLS
+    pytest.importorskip("sentencepiece")
+    shared = sorted(theirs.keys() & MISTRAL_TOKENIZERS.keys())
+    assert len(shared) >= 7
+    for base_model in shared:
+        file = theirs[base_model]().instruct_tokenizer.tokenizer.file_path
+        assert MistralTokens(base_model).file == file, base_model
+
+
+def test_without_its_package_a_count_is_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sentencepiece" else found(name))
+    assert token_counter("open-mistral-7b").estimated
 
 
 def test_the_data_card() -> None:

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from gitune.errors import InvalidInput, ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
 from gitune.hosted import open_hosted
+from gitune.prices import Tokens
 from gitune.project import Project
 from gitune.providers.aws import error_of_failure, open_client
 from gitune.providers.base import Job, TrainingRequest, short
@@ -333,11 +334,12 @@ def test_a_failed_job_says_what_kind_of_failure(words: str, error: type[Provider
     assert type(error_of_failure(words)) is error
 
 
-def test_a_dataset_that_bedrock_finds_too_small_is_our_mistake(world: BedrockWorld) -> None:
+def test_a_dataset_that_is_too_small_is_refused_before_it_is_sent(world: BedrockWorld) -> None:
     train = world.dataset() / "train.jsonl"
-    train.write_text("".join(train.read_text().splitlines(keepends=True)[:10]))
-    job = world.trained()
-    assert (job.status, type(job.error)) == ("failed", Rejected)
+    train.write_text("".join(train.read_text().splitlines(keepends=True)[:31]))
+    with pytest.raises(Rejected, match="at least 32"):
+        world.provider().submit_job(world.request(), world.dataset())
+    assert world.jobs() == world.uploads() == 0
 
 
 def test_many_jobs_are_listed_page_by_page(world: BedrockWorld) -> None:
@@ -403,3 +405,9 @@ def test_moto_takes_the_same_requests(world: BedrockWorld, monkeypatch: pytest.M
         assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 2
     finally:
         other.stop()
+
+
+def test_an_estimate_is_by_the_stacks_own_price(world: BedrockWorld) -> None:
+    assert world.provider().estimate(world.request(), Tokens(100_000)).usd is None
+    own = world.with_block(prices={BASE_MODEL: {"usd_per_million_tokens": [2.0, 2.5, 3.0]}})
+    assert own.estimate(world.request(1), Tokens(1_000_000)).usd == pytest.approx((4.0, 5.0, 6.0))

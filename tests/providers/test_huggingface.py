@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from gitune.errors import NotFound, ProviderError, QuotaExceeded, Rejected, Unauthorized
-from gitune.prices import Tokens
+from gitune.prices import HourPrice, Tokens
 from gitune.providers.base import Job, TrainingRequest, short
 from gitune.providers.huggingface import HuggingFaceProvider, HuggingFaceSettings
 from gitune.testing import Fault, ProviderConformance
 from tests.journey import tiny_base_model
-from tests.servers.huggingface import HuggingFaceServer
+from tests.servers.huggingface import CENTS_A_MINUTE, HuggingFaceServer, run_job
 
 BASE_MODEL = "tiny-org/Tiny-Llama-1M"
 EXAMPLE = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]}
@@ -208,6 +206,23 @@ def test_a_job_costs_every_minute_begun_at_the_flavours_price(world: HuggingFace
     assert world.provider().hardware_prices()["a10g-large"] == pytest.approx(1.5)
 
 
+def test_an_estimate_takes_the_live_price_where_the_hub_answers(
+    world: HuggingFaceWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = TrainingRequest(
+        "huggingface", "meta-llama/Llama-3.1-8B", "lora", dict(world.request().hyperparameters), "f"
+    )
+    monkeypatch.setitem(CENTS_A_MINUTE, "a10g-large", 5.0)  # twice the table's
+    live = world.provider().estimate(request, Tokens(1_000_000)).usd
+    world.server.plant(Fault("status", 503))
+    table = world.provider().estimate(request, Tokens(1_000_000)).usd
+    assert live is not None
+    assert table is not None
+    assert live == pytest.approx([2 * usd for usd in table])
+    own = world.provider(prices={"a10g-large": HourPrice(usd_per_hour=15.0, bf16_tflops=70)})
+    assert own.estimate(request, Tokens(1_000_000)).usd == pytest.approx([10 * usd for usd in table])
+
+
 def test_jobs_beyond_the_first_page_are_listed(world: HuggingFaceWorld) -> None:
     world.server.page_size = 2
     keys = [world.provider().submit_job(world.request(n), world.dataset()).key for n in range(5)]
@@ -295,40 +310,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def really_run(
     world: HuggingFaceWorld, job: Job, folder: Path, training: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What the Hub does with a job: mount its volumes, set its environment, run its command. `uv` is this Python.
-
-    `training` is a line of shell in place of sft.py; $7 is the output folder.
-    """
-    from huggingface_hub import snapshot_download
-
-    facts, spec = world.server.jobs.all[job.job_id].facts, sent(world)
-    (volume,) = facts["volumes"]
-    mount, tools = folder / "mount", folder / "bin"
-    snapshot_download(
-        volume["source"],
-        repo_type=volume["type"],
-        endpoint=world.server.url,
-        token=world.server.token,
-        local_dir=mount,
-    )
-    tools.mkdir(exist_ok=True)
-    instead = "" if training is None else f'case "$1" in *sft-*) {training};; esac\n'
-    (tools / "uv").write_text(f'#!/bin/sh\nshift\n{instead}exec {sys.executable} "$@"\n')
-    (tools / "uv").chmod(0o755)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
-        **spec["environment"],
-        **spec["secrets"],
-        "JOB_ID": job.job_id,
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "HF_HOME": str(folder / "hf-home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
-    command = [part.replace(f"{volume['mountPath']}/", f"{mount}/") for part in spec["command"]]
-    process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-    world.server.end(job.job_id, process.returncode)
-    return process
+    return run_job(world.server, job.job_id, folder, training)
 
 
 def test_a_training_that_is_killed_is_a_crash_and_not_our_mistake(world: HuggingFaceWorld, tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
-from gitune.errors import QuotaExceeded, Rejected, Retired
+from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired
 from gitune.hosted import open_hosted
 from gitune.prices import Tokens
 from gitune.providers.base import HttpTarget, TrainingRequest, short
-from gitune.testing import ProviderConformance
+from gitune.testing import Fault, ProviderConformance
+from tests.servers.base import Response
 from tests.servers.jobs import Limits
 from tests.servers.learned import UNTUNED
 from tests.servers.mistral import KEY, MistralServer
@@ -63,8 +66,9 @@ def test_all_jobs_are_asked_for_at_once(world: MistralWorld) -> None:
     assert world.calls() == before + 1
 
 
-def test_a_retired_training_api_says_since_when_and_what_to_do(world: MistralWorld) -> None:
-    world.server.retired = True
+@pytest.mark.parametrize("on", ["submit", "any"])
+def test_a_retired_training_api_says_since_when_and_what_to_do(world: MistralWorld, on: Any) -> None:
+    world.plant(Fault("status", 410), on=on)
     with pytest.raises(Retired, match=r"retired since July 2026 \(410") as raised:
         world.provider().submit_job(world.request(), world.dataset())
     assert "another candidate" in (raised.value.hint or "")
@@ -73,8 +77,73 @@ def test_a_retired_training_api_says_since_when_and_what_to_do(world: MistralWor
 
 def test_a_base_model_that_is_not_there_is_our_mistake(world: MistralWorld) -> None:
     request = TrainingRequest("mistral", "open-mistral-8b", "lora", {"epochs": 3}, "f" * 64)
-    with pytest.raises(Rejected, match="open-mistral-8b is not available"):
+    with pytest.raises(Rejected, match=r"^Model not available for this type of fine-tuning \(completion\)\.$"):
         world.provider().submit_job(request, world.dataset())
+
+
+def test_a_base_model_of_another_provider_is_found_without_a_call(world: MistralWorld) -> None:
+    request = TrainingRequest("mistral", "meta-llama/Llama-3.1-8B", "lora", {"epochs": 3}, "f" * 64)
+    assert [problem.file for problem in world.provider().check(request)] == ["base_model"]
+    assert world.calls() == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"detail": [{"loc": ["body", "job_in"], "msg": "Value error, no file", "type": "value_error"}]}, "no file"),
+        ({"object": "error", "message": {"detail": [{"msg": "Field required"}]}}, "Field required"),
+    ],
+)
+def test_each_form_of_an_error_is_read(
+    world: MistralWorld, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setattr(world.server, "authorize", lambda request: Response(422, body))
+    with pytest.raises(Rejected, match=f"{said}$"):
+        world.provider().find_job(world.request().key)
+
+
+@pytest.mark.parametrize(
+    ("status", "reasons", "error", "words"),
+    [
+        ("FAILED", True, ProviderError, "An internal error"),
+        ("FAILED", False, ProviderError, "status is FAILED, and Mistral gives no reason"),
+        ("FAILED_VALIDATION", False, Rejected, "status is FAILED_VALIDATION, and Mistral gives no reason"),
+    ],
+)
+def test_why_a_job_failed(
+    world: MistralWorld, status: str, reasons: bool, error: type[ProviderError], words: str
+) -> None:
+    world.server.fails_as, world.server.gives_reasons = status, reasons
+    world.accept_then_fail("An internal error")
+    job = world.provider().submit_job(world.request(), world.dataset())
+    world.finish(job)
+    found = world.provider().find_job(job.key)
+    assert found is not None
+    assert type(found.error) is error
+    assert words in found.error.message
+
+
+def test_jobs_of_other_kinds_and_without_a_suffix_are_passed_over(world: MistralWorld) -> None:
+    first = world.provider().submit_job(world.request(), world.dataset())
+    (mine,) = world.server.jobs.all.values()
+    listed = world.server.said(mine)
+    world.server.strangers = [
+        {name: value for name, value in listed.items() if name != "suffix"},
+        {**listed, "job_type": "classifier", "hyperparameters": {}},
+        {"job_type": "distillation", "id": "new-kind"},
+    ]
+    keys = [first.key, world.request(1).key]
+    assert set(world.second_clone().list_jobs(keys)) == {first.key}
+
+
+def test_how_long_it_takes_is_told_while_it_trains(world: MistralWorld) -> None:
+    world.server.jobs.limits = Limits(running=1, excess="queue")
+    world.server.clock.now = time.time()
+    provider = world.provider()
+    running = provider.submit_job(world.request(), world.dataset())
+    waiting = provider.submit_job(world.request(1), world.dataset())
+    assert running.eta_seconds == pytest.approx(600, abs=30)
+    assert waiting.eta_seconds is None
 
 
 def test_what_travels_with_a_job(world: MistralWorld) -> None:
@@ -101,6 +170,7 @@ def test_training_steps_take_the_place_of_epochs(world: MistralWorld) -> None:
     [
         ({"epochs": 3, "learning_rat": 1}, "unknown hyperparameter 'learning_rat'"),
         ({"epochs": "3"}, "epochs must be a number above 0"),
+        ({"epochs": float("inf")}, "epochs must be a number above 0"),
         ({"epochs": 3, "learning_rate": 2}, "learning_rate must be a number from 1e-08 to 1"),
         ({"epochs": 3, "seq_len": 50}, "seq_len must be a whole number from 100"),
         ({"epochs": None}, "epochs or training_steps must be given"),

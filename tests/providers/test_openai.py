@@ -50,7 +50,7 @@ def test_the_whole_training_key_travels_as_metadata(world: OpenAIWorld) -> None:
     (job,) = world.server.jobs.all.values()
     assert job.facts["metadata"]["gitune_key"] == world.request().key
     assert job.facts["method"] == {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}}
-    assert job.facts["suffix"] == f"gitune-{world.request().key[:16]}"
+    assert job.facts["suffix"] == world.request().key[:16]
 
 
 def test_a_server_that_ignores_the_filter_is_understood(world: OpenAIWorld) -> None:
@@ -61,6 +61,64 @@ def test_a_server_that_ignores_the_filter_is_understood(world: OpenAIWorld) -> N
     clone = world.second_clone()
     assert clone.submit_job(world.request(1), world.dataset()).job_id == jobs[1].job_id
     assert world.jobs() == 3
+
+
+def test_a_server_that_keeps_no_metadata_is_understood_by_the_models_name(world: OpenAIWorld) -> None:
+    world.server.is_lean = True
+    provider = world.provider()
+    job = provider.submit_job(world.request(), world.dataset())
+    assert provider.submit_job(world.request(), world.dataset()).job_id == job.job_id
+    assert provider.find_job(job.key) == job
+    world.finish(job)
+    done = provider.find_job(job.key)
+    assert done is not None
+    assert (done.status, done.seconds) == ("succeeded", 600.0)
+    assert done.model_id
+    assert provider.get_model(done.model_id) is not None
+    clone = world.second_clone()
+    assert clone.submit_job(world.request(), world.dataset()) == done
+    assert set(clone.list_jobs([job.key, world.request(1).key])) == {job.key}
+    assert (world.jobs(), world.uploads()) == (1, 1)
+
+
+def test_another_job_on_such_a_server_takes_the_same_upload_and_can_be_cancelled(world: OpenAIWorld) -> None:
+    world.server.is_lean = True
+    world.server.jobs.limits = Limits(running=1, excess="queue")
+    provider = world.provider()
+    provider.submit_job(world.request(), world.dataset())
+    other = provider.submit_job(world.request(1), world.dataset())
+    assert (other.status, world.uploads()) == ("queued", 1)
+    provider.cancel_job(other.job_id)
+    found = provider.find_job(other.key)
+    assert found is not None
+    assert found.status == "cancelled"
+
+
+def test_a_suffix_that_a_server_shows_is_the_key(world: OpenAIWorld) -> None:
+    world.server.is_lean, world.server.shows_suffix = True, True
+    job = world.provider().submit_job(world.request(), world.dataset())
+    assert world.second_clone().find_job(job.key) == job
+
+
+def test_a_failure_without_a_reason_is_nobodys_mistake(world: OpenAIWorld) -> None:
+    world.server.gives_reasons = False
+    world.server.is_lean = True
+    world.accept_then_fail("An internal error")
+    job = world.provider().submit_job(world.request(), world.dataset())
+    world.finish(job)
+    found = world.provider().find_job(job.key)
+    assert found is not None
+    assert type(found.error) is ProviderError
+    assert found.error.message == "the job failed, and the provider gives no reason"
+
+
+def test_a_file_that_the_provider_could_not_take_is_sent_again(world: OpenAIWorld) -> None:
+    job = world.provider().submit_job(world.request(), world.dataset())
+    world.provider().cancel_job(job.job_id)
+    for file in world.server.files.values():
+        file["status"] = "error"
+    world.provider().submit_job(world.request(), world.dataset())
+    assert world.uploads() == 2
 
 
 def test_a_job_beyond_the_limit_waits(world: OpenAIWorld) -> None:

@@ -127,7 +127,8 @@ class HubServer(HttpServer):
         repo = self._repo(request)
         if repo is None:
             return self._no_repo()
-        return Response(200, [self._entry(repo, path) for path in repo.files(request.parts["revision"])])
+        files = repo.files(request.parts["revision"])
+        return Response(200, [self._entry(repo, path, data) for path, data in files.items()])
 
     @route("POST", rf"{API}/paths-info/(?P<revision>[^/]+)")
     def paths_info(self, request: Request) -> Response:
@@ -135,7 +136,8 @@ class HubServer(HttpServer):
         if repo is None:
             return self._no_repo()
         wanted = parse_qs(request.body.decode())["paths"]
-        return Response(200, [self._entry(repo, path) for path in wanted if path in repo.files()])
+        files = repo.files(request.parts["revision"])
+        return Response(200, [self._entry(repo, path, files[path]) for path in wanted if path in files])
 
     @route("GET", rf"{API}/refs")
     def refs(self, request: Request) -> Response:
@@ -242,8 +244,7 @@ class HubServer(HttpServer):
             return hashlib.sha256(data).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()  # git's name of it
 
-    def _entry(self, repo: Repo, path: str) -> dict[str, Any]:
-        data = repo.files()[path]
+    def _entry(self, repo: Repo, path: str, data: bytes) -> dict[str, Any]:
         entry = {"type": "file", "path": path, "size": len(data), "oid": self._oid(repo, path, data)}
         if path in repo.large:
             entry["lfs"] = {"oid": entry["oid"], "size": len(data), "pointerSize": 134}

@@ -7,8 +7,12 @@ runs a job's command for real ends it with `end`.
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.servers.base import Request, Response, route
@@ -37,6 +41,8 @@ class HuggingFaceServer(HubServer):
         super().__init__()
         self.jobs = Jobs(self.clock)
         self.page_size = 100
+        self.sent: dict[str, dict[str, Any]] = {}
+        """Job ID → the job as it was posted, secrets included."""
         self._settled: set[str] = set()
 
     def end(self, job_id: str, exit_code: int) -> None:
@@ -100,6 +106,7 @@ class HuggingFaceServer(HubServer):
         number = self.next_number()
         facts = {**spec, "secrets": sorted(spec.get("secrets", {})), "namespace": request.parts["namespace"]}
         job = self.jobs.accept(f"{number:024x}", **facts)
+        self.sent[job.job_id] = spec
         return Response(200, self._shown(job))
 
     @route("GET", JOBS)
@@ -158,3 +165,38 @@ def _time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def run_job(
+    server: HuggingFaceServer, job_id: str, folder: Path, training: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What the Hub does with a job: mount its volumes, set its environment, run its command. `uv` is this Python.
+
+    `training` is a line of shell in place of sft.py; $7 is the output folder.
+    """
+    from huggingface_hub import snapshot_download
+
+    spec = server.sent[job_id]
+    (volume,) = spec["volumes"]
+    mount, tools = folder / "mount", folder / "bin"
+    snapshot_download(
+        volume["source"], repo_type=volume["type"], endpoint=server.url, token=server.token, local_dir=mount
+    )
+    tools.mkdir(exist_ok=True)
+    instead = "" if training is None else f'case "$1" in *sft-*) {training};; esac\n'
+    (tools / "uv").write_text(f'#!/bin/sh\nshift\n{instead}exec {sys.executable} "$@"\n')
+    (tools / "uv").chmod(0o755)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+        **spec["environment"],
+        **spec["secrets"],
+        "JOB_ID": job_id,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "HF_HOME": str(folder / "hf-home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    command = [part.replace(f"{volume['mountPath']}/", f"{mount}/") for part in spec["command"]]
+    process = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    server.end(job_id, process.returncode)
+    return process

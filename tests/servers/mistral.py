@@ -34,6 +34,12 @@ class MistralServer(HttpServer):
         self.known_models: dict[str, str] = {}
         """Fine-tuned models from before: ID → base model."""
         self.retired = False
+        self.fails_as = "FAILED_VALIDATION"
+        """Or FAILED: where a job fails, in the validation or later."""
+        self.gives_reasons = True
+        """Otherwise the events of a failed job have no data, as the document allows."""
+        self.strangers: list[dict[str, Any]] = []
+        """Jobs of others, listed as they are; the document may not know their kind."""
 
     def authorize(self, request: Request) -> Response | None:
         return None if request.headers["Authorization"] == f"Bearer {KEY}" else self.error(401, "Unauthorized")
@@ -49,8 +55,8 @@ class MistralServer(HttpServer):
         return Response(status, body)
 
     def observe(self, request: Request, response: Response) -> None:
-        if any(job.word for job in self.jobs.all.values()):
-            return  # a test plants a status that the document does not have
+        if self.strangers or any(job.word for job in self.jobs.all.values()):
+            return  # a test plants what the document does not have
         found = openapi("mistral").violations(request, response)
         self.violations += [said for said in found if not said.endswith(MISTAKE)]
 
@@ -89,12 +95,12 @@ class MistralServer(HttpServer):
             return self.error(410, "Fine-tuning jobs can no longer be created.")
         order = request.json
         if order["model"] not in BASE_MODELS:
-            return self.error(422, f"Model {order['model']} is not available for fine-tuning")
+            return Response(422, {"detail": "Model not available for this type of fine-tuning (completion)."})
         missing = [file["file_id"] for file in order["training_files"] if file["file_id"] not in self.files]
         if missing:
             return self.error(404, f"File {missing[0]} not found")
         job_id = self._uuid()
-        return Response(200, self._said(self.jobs.accept(job_id, **order)))
+        return Response(200, self.said(self.jobs.accept(job_id, **order)))
 
     @route("GET", "/v1/fine_tuning/jobs")
     def list_jobs(self, request: Request) -> Response:
@@ -102,8 +108,8 @@ class MistralServer(HttpServer):
         found = [job for job in self.jobs.listed() if suffix in (None, job.facts.get("suffix"))]
         found = [job for job in found if model in (None, job.facts["model"])]
         page, size = int(request.query.get("page", 0)), int(request.query.get("page_size", 100))
-        data = [self._said(job) for job in found[page * size :][:size]]
-        return Response(200, {"object": "list", "data": data, "total": len(found)})
+        data = [*([] if suffix else self.strangers), *map(self.said, found)]
+        return Response(200, {"object": "list", "data": data[page * size :][:size], "total": len(data)})
 
     @route("GET", "/v1/fine_tuning/jobs/(?P<job>[^/]+)")
     def job(self, request: Request) -> Response:
@@ -176,12 +182,14 @@ class MistralServer(HttpServer):
         return None, None
 
     def _model_id(self, job: FakeJob) -> str:
-        return f"ft:{job.facts['model']}:{ORGANISATION}:20260921:{job.job_id.split('-')[0]}"
+        suffix = [job.facts["suffix"]] if job.facts.get("suffix") else []
+        return ":".join(["ft", job.facts["model"], ORGANISATION, "20260921", *suffix, job.job_id.split("-")[0]])
 
-    def _said(self, job: FakeJob) -> dict[str, Any]:
+    def said(self, job: FakeJob) -> dict[str, Any]:
+        """The job as lists show it."""
         state = self.jobs.state(job.job_id)
-        word = WORDS.get(state) or ("FAILED_VALIDATION" if job.failure else "FAILED")
-        ended = job.ended if job.ended is not None else self.clock.now
+        word = WORDS.get(state, self.fails_as)
+        changed = next(at for at in (job.ended, job.started, job.created) if at is not None)
         tokens = sum(len(self.contents[file["file_id"]]) // 4 for file in job.facts["training_files"])
         return {
             "id": job.job_id,
@@ -191,20 +199,27 @@ class MistralServer(HttpServer):
             "model": job.facts["model"],
             "status": job.word or word,
             "created_at": int(job.created),
-            "modified_at": int(ended),
+            "modified_at": int(changed),
             "training_files": [file["file_id"] for file in job.facts["training_files"]],
             "validation_files": job.facts.get("validation_files") or [],
             "fine_tuned_model": self._model_id(job) if state == "succeeded" else None,
             "suffix": job.facts.get("suffix"),
             "trained_tokens": tokens if state == "succeeded" else None,
             "hyperparameters": job.facts["hyperparameters"],
-            "metadata": {"cost": 4.0, "cost_currency": "USD", "data_tokens": tokens},
+            "metadata": {
+                "cost": 4.0,
+                "cost_currency": "USD",
+                "data_tokens": tokens,
+                "expected_duration_seconds": int(job.duration),
+            },
         }
 
     def _detailed(self, job: FakeJob) -> dict[str, Any]:
-        said = self._said(job)
+        said = self.said(job)
         data = {"status": said["status"], **({"error": job.failure} if said["status"].startswith("FAILED") else {})}
-        event = {"name": "status-updated", "data": data, "created_at": said["modified_at"]}
+        event = {"name": "status-updated", "created_at": said["modified_at"]}
+        if self.gives_reasons:
+            event["data"] = data
         created = {"name": "status-updated", "data": {"status": "QUEUED"}, "created_at": said["created_at"]}
         return {**said, "events": [event, created], "checkpoints": []}
 

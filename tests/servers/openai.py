@@ -28,6 +28,12 @@ class OpenAIServer(HttpServer):
         self.contents: dict[str, bytes] = {}
         self.ignores_filters = False
         """As some servers of the protocol do."""
+        self.is_lean = False
+        """As LLMariner has jobs and files: no metadata, nothing for null, large numbers as text, short suffixes."""
+        self.shows_suffix = False
+        """A lean job still has Azure's `user_provided_suffix`."""
+        self.gives_reasons = True
+        """Otherwise a failed job's `error` is empty."""
 
     @property
     def url(self) -> str:
@@ -43,8 +49,8 @@ class OpenAIServer(HttpServer):
         return Response(status, {"error": {"message": message, "type": "error", "param": None, "code": code}})
 
     def observe(self, request: Request, response: Response) -> None:
-        if any(job.word for job in self.jobs.all.values()):
-            return  # a test plants a status that the document does not have
+        if self.is_lean or any(job.word for job in self.jobs.all.values()):
+            return  # a test plants what the document does not have
         self.violations += openapi("openai").violations(request, response, prefix=PREFIX)
 
     # --- files
@@ -68,7 +74,8 @@ class OpenAIServer(HttpServer):
 
     @route("GET", "/v1/files")
     def list_files(self, request: Request) -> Response:
-        return self._page(list(self.files.values()), request)
+        lean = [{**file, "bytes": str(file["bytes"])} for file in self.files.values()]
+        return self._page(lean if self.is_lean else list(self.files.values()), request)
 
     # --- jobs
 
@@ -79,6 +86,8 @@ class OpenAIServer(HttpServer):
             return self.error(400, f"Model {order['model']} is not available for fine-tuning or does not exist.")
         if order["training_file"] not in self.files:
             return self.error(400, f"invalid training_file: {order['training_file']}")
+        if self.is_lean and len(order["suffix"]) > 18:
+            return self.error(400, "suffix is too long")
         return Response(200, self._said(self.jobs.accept(f"ftjob-{self.next_number():024d}", **order)))
 
     @route("GET", "/v1/fine_tuning/jobs")
@@ -151,7 +160,15 @@ class OpenAIServer(HttpServer):
     def _model_id(self, job: FakeJob) -> str:
         return f"ft:{job.facts['model']}:acme-org:{job.facts.get('suffix')}:{job.job_id[-8:]}"
 
+    def _reason(self, code: str, job: FakeJob) -> dict[str, Any]:
+        return {"code": code, "message": job.failure, "param": None} if self.gives_reasons else {}
+
     def _said(self, job: FakeJob) -> dict[str, Any]:
+        whole = self._whole(job)
+        suffix = {"user_provided_suffix": job.facts.get("suffix")} if self.shows_suffix else {}
+        return {**_lean(whole), **suffix} if self.is_lean else whole
+
+    def _whole(self, job: FakeJob) -> dict[str, Any]:
         state = self.jobs.state(job.job_id)
         values = job.facts["method"]["supervised"]["hyperparameters"]
         epochs = values["n_epochs"] if isinstance(values.get("n_epochs"), int) else 3
@@ -172,11 +189,19 @@ class OpenAIServer(HttpServer):
             "training_file": job.facts["training_file"],
             "hyperparameters": {"n_epochs": epochs},
             "trained_tokens": tokens if state == "succeeded" else None,
-            "error": {"code": code, "message": job.failure, "param": None} if state == "failed" else None,
+            "error": self._reason(code, job) if state == "failed" else None,
             "seed": 7,
             "method": job.facts["method"],
             "metadata": job.facts.get("metadata"),
         }
+
+
+def _lean(said: dict[str, Any]) -> dict[str, Any]:
+    """As protobuf's JSON has it: 64-bit numbers are text, what is not set is empty or not there."""
+    kept = {name: value for name, value in said.items() if value is not None and name != "metadata"}
+    word = {"cancelled": "canceled", "queued": "creating"}.get(said["status"], said["status"])
+    times = {name: str(said[name] or 0) for name in ("created_at", "finished_at")}
+    return {**kept, **times, "fine_tuned_model": said["fine_tuned_model"] or "", "status": word}
 
 
 def _streamed(chunk: dict[str, Any], answer: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -81,40 +82,41 @@ def show(agent: str, stack: str) -> None:
 @command.command("stats")
 @click.argument("agent")
 @stack_option
-def stats(agent: str, stack: str) -> None:
-    """Print tokens, lengths, categories and languages as JSON."""
+@json_option
+def stats(agent: str, stack: str, as_json: bool) -> None:
+    """Print tokens, lengths, sources, categories and languages, with histograms."""
     from gitune.project import Project
+    from gitune.report.dataset import print_stats
 
-    click.echo(json.dumps(asdict(_described(agent, Project.open(stack))[1].stats), indent=2, ensure_ascii=False))
+    dataset, description = _described(agent, Project.open(stack))
+    if as_json:
+        click.echo(json.dumps(asdict(description.stats), indent=2, ensure_ascii=False))
+    else:
+        print_stats(agent, dataset, description.stats)
 
 
 @command.command("diff")
 @click.argument("agent")
-@click.argument("before")
+@click.argument("before", required=False)
 @click.argument("after", required=False)
 @stack_option
 @json_option
-def diff(agent: str, before: str, after: str | None, stack: str, as_json: bool) -> None:
-    """Compare two datasets of an agent, named by their fingerprints or the beginnings of them.
+def diff(agent: str, before: str | None, after: str | None, stack: str, as_json: bool) -> None:
+    """Compare what an agent trains on at two points: which examples came, went and changed.
 
-    Without AFTER, with the files as they are now. What is only in the store is downloaded first.
+    BEFORE and AFTER are git revisions (main, HEAD~1, a tag), or fingerprints of datasets that were built or published,
+    or the beginnings of them; A..B is both. Without AFTER the files as they are now, without BEFORE what is committed.
     """
-    from gitune.dataset.compare import compare, comparison_text, recorded_lines
-    from gitune.dataset.restore import find_dataset
-    from gitune.dataset.store import Store
+    from gitune.dataset.compare import compare, comparison_dict, comparison_text
+    from gitune.dataset.sides import find_sides
     from gitune.project import Project
 
-    project = Project.open(stack)
-    dataset, _ = _described(agent, project)
-    store = Store.of(project)
-    now = [*dataset.train, *dataset.validation]
-    comparison = compare(
-        recorded_lines(find_dataset(before, store)), recorded_lines(find_dataset(after, store)) if after else now
-    )
+    sides = find_sides(Project.open(stack), agent, before, after)
+    comparison = compare(*(side.lines for side in sides))
     if as_json:
-        click.echo(json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(comparison_dict(comparison, *sides), indent=2, ensure_ascii=False))
     else:
-        click.echo(comparison_text(comparison))
+        click.echo(comparison_text(comparison, *sides, width=shutil.get_terminal_size().columns))
 
 
 def _described(agent: str, project: Project) -> tuple[Dataset, Description]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from gitune.dataset.rules import DEFAULTS
 from gitune.dataset.rules.report import Summary
 from gitune.dataset.stats import Stats
+from gitune.report.text import bar, largest
 from gitune.spec import RuleId, Severity
 
 _BAR = 30  # characters of the longest bar
-_MOST_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _rules(summary: Summary, severities: Mapping[RuleId, Severity]) -> list[tupl
 def _histogram(stats: Stats) -> str:
     most = max((bucket.examples for bucket in stats.histogram), default=0)
     lines = [
-        f"{bucket.up_to:>9,}  {'#' * -(-_BAR * bucket.examples // most):<{_BAR}}  {bucket.examples:,}"
+        f"{bucket.up_to:>9,}  {bar(bucket.examples, most, _BAR):<{_BAR}}  {bucket.examples:,}"
         for bucket in stats.histogram
     ]
     return "\n".join(["```", "up to tokens", *lines, "```"]) if lines else ""
@@ -82,10 +82,7 @@ def _histogram(stats: Stats) -> str:
 
 def _shares(name: str, counts: Mapping[str, int]) -> str:
     total = sum(counts.values())
-    rows = [(key, f"{count:,}", f"{count / total:.1%}") for key, count in list(counts.items())[:_MOST_ROWS]]
-    others = sum(list(counts.values())[_MOST_ROWS:])
-    if others:
-        rows.append((f"{len(counts) - _MOST_ROWS} others", f"{others:,}", f"{others / total:.1%}"))
+    rows = [(key, f"{count:,}", f"{count / total:.1%}") for key, count in largest(counts)]
     return _table((name, "examples", "share"), rows)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gitune.dataset.urls import shown_url
 from gitune.errors import UserError
 
 _PACKAGES: Mapping[str, tuple[str, str]] = {  # scheme → package, and the extra of gitune that brings it
@@ -26,14 +27,20 @@ def open_filesystem(url: str, options: Mapping[str, Any] = MappingProxyType({}))
     except ImportError as error:
         raise missing_package(url, error) from error
     except ValueError as error:
-        raise UserError(f"{url}: {error}", hint="known: hf://, s3://, gs://, https://") from error
+        raise UserError(
+            f"{shown_url(url)}: {shown_url(str(error))}", hint="known: hf://, s3://, gs://, https://"
+        ) from error
     return filesystem, path
 
 
 def missing_package(url: str, error: ImportError) -> UserError:
     """Some file systems import their client only when they are first used."""
     package, extra = _PACKAGES.get(url.partition("://")[0], (error.name or "of its file system", None))
-    return UserError(f"{url}: needs the package {package}", hint=f"pip install 'gitune[{extra}]'" if extra else None)
+    if error.name == "fsspec":
+        package, extra = "fsspec", "data"
+    return UserError(
+        f"{shown_url(url)}: needs the package {package}", hint=f"pip install 'gitune[{extra}]'" if extra else None
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -9,14 +10,14 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
 
 from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, json_detail, more_problems, parse_line
 from gitune.errors import Problem
 
-Kind: TypeAlias = Literal["jsonl", "json", "csv", "tsv", "parquet"]
+Kind: TypeAlias = Literal["jsonl", "json", "csv", "tsv", "parquet", "foreign"]
 Row: TypeAlias = tuple[int, int, dict[str, Any]]
 """Position (bytes into the plain text of JSONL, else the number of the row), line or row from 1, and the value."""
 
@@ -251,22 +252,51 @@ def _read_parquet(file: SourceFile, _problems: list[Problem]) -> Iterator[Row]:
         raise DamagedFile(f"not valid Parquet: {str(error).splitlines()[0][:120]}") from error
 
 
+def _read_foreign(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
+    """One problem for the whole file; read line by line, each line would be one."""
+    problems.append(Problem(file.shown, 0, _foreign(_head(file)) or "not text", "save the file as UTF-8"))
+    yield from ()
+
+
 _READERS: Mapping[Kind, Callable[[SourceFile, list[Problem]], Iterator[Row]]] = {
     "jsonl": _read_jsonl,
     "json": _read_json,
     "csv": _read_csv,
     "tsv": _read_csv,
     "parquet": _read_parquet,
+    "foreign": _read_foreign,
 }
 
 
-def as_lines(file: SourceFile) -> SourceFile:
-    """A .json file that holds an object on each line is JSON lines, as many tools write it."""
-    if file.kind != "json":
+def by_content(file: SourceFile) -> SourceFile:
+    """The kind that the first bytes show, where the name says another: JSON lines in a .json file, as many tools write
+    it, and files that are not UTF-8 text at all.
+    """
+    if file.kind == "parquet":
         return file
     try:
-        with open_plain(file) as stream:
-            start = stream.read(4_096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        head = _head(file)
     except DamagedFile:
         return file
-    return SourceFile(file.path, file.shown, "jsonl", file.packed) if start.startswith(b"{") else file
+    if _foreign(head):
+        return replace(file, kind="foreign")
+    lines = file.kind == "json" and head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    return replace(file, kind="jsonl") if lines else file
+
+
+def _head(file: SourceFile) -> bytes:
+    with open_plain(file) as stream:
+        return stream.read(4_096)
+
+
+def _foreign(head: bytes) -> str:
+    """Why a file that starts so is not UTF-8 text; empty where it may be."""
+    if head and not head.strip(b"\x00"):
+        return "nothing but null bytes"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\x00" in head[:2]:
+        return "UTF-16 or UTF-32, not UTF-8 text"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "not text: it holds null bytes and is not UTF-8" if b"\x00" in head else ""
+    return ""

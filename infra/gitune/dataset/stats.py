@@ -112,10 +112,14 @@ def histogram(values: Sequence[int]) -> tuple[Bucket, ...]:
 
 def categories(examples: Sequence[Example]) -> dict[str, int]:
     """Examples by last answer, where few answers serve many examples, as in a classifier's dataset."""
-    counts = Counter(example.messages[-1].content.strip() for example in examples if example.messages)
-    if not counts or len(counts) > _MOST_CATEGORIES or 2 * len(counts) > len(examples):
+    return category_counts(Counter(example.messages[-1].content.strip() for example in examples if example.messages))
+
+
+def category_counts(answers: Mapping[str, int]) -> dict[str, int]:
+    """The answers by count where they are categories; nothing where they are texts."""
+    if not answers or len(answers) > _MOST_CATEGORIES or 2 * len(answers) > sum(answers.values()):
         return {}
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(answers.items(), key=lambda item: (-item[1], item[0])))
 
 
 def languages(examples: Sequence[Example]) -> dict[str, int]:

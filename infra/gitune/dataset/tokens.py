@@ -19,8 +19,7 @@ _PLAIN = (  # as gitune's training script, for a base model without a chat templ
     "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
 )
-# Which of mistral-common's offline tokenizers a fine-tunable model has (its own table, and the model cards).
-_MISTRAL = {
+MISTRAL_TOKENIZERS = {
     "open-mistral-7b": "v3",
     "mistral-small-2402": "v2",
     "mistral-small-2409": "v3-tekken",
@@ -36,6 +35,8 @@ _MISTRAL = {
     "mistral-large-2411": "v7",
     "mistral-large-latest": "v7",
 }
+"""Which of mistral-common's offline tokenizers a fine-tunable model has: its own table, and the model cards for the
+names that it lacks. `latest` is what could be fine-tuned last, before the training API was retired."""
 _DIGITS, _SIGNS = string.digits.encode(), f"{string.punctuation}\n".encode()
 _NEEDED = {"v2": ["sentencepiece"], "v3": ["sentencepiece"], "v7": ["sentencepiece"], "v3-tekken": ["tiktoken"]}
 
@@ -68,7 +69,7 @@ def token_counter(base_model: str, folder: Path | None = None) -> TokenCounter:
     """
     if folder is not None and (folder / "tokenizer.json").is_file() and _installed("tokenizers", "jinja2"):
         return FolderTokens(base_model, folder)
-    if base_model in _MISTRAL and _installed("mistral_common", *_NEEDED[_MISTRAL[base_model]]):
+    if base_model in MISTRAL_TOKENIZERS and _installed("mistral_common", *_NEEDED[MISTRAL_TOKENIZERS[base_model]]):
         return MistralTokens(base_model)
     return EstimatedTokens()
 
@@ -135,12 +136,12 @@ class MistralTokens:
         from mistral_common.protocol.instruct.validator import ValidationMode
         from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-        kind = _MISTRAL[base_model]
+        kind = MISTRAL_TOKENIZERS[base_model]
         make = {"v2": MistralTokenizer.v2, "v3": MistralTokenizer.v3, "v7": MistralTokenizer.v7}
         loaded = MistralTokenizer.v3(is_tekken=True) if kind == "v3-tekken" else make[kind]()
         # Only in this mode may a conversation end with the assistant.
-        file = loaded.instruct_tokenizer.tokenizer.file_path
-        self._tokenizer = MistralTokenizer.from_file(file, mode=ValidationMode.finetuning)
+        self.file = loaded.instruct_tokenizer.tokenizer.file_path
+        self._tokenizer = MistralTokenizer.from_file(self.file, mode=ValidationMode.finetuning)
         self.name = f"{base_model} (mistral-common {kind})"
         self.identity = f"mistral-common-{version('mistral-common')}-{kind}"
 

@@ -18,6 +18,7 @@ from gitune.providers.huggingface import HuggingFaceProvider
 from gitune.providers.local import LocalProvider
 from gitune.providers.mistral import MistralProvider
 from gitune.providers.openai import OpenAIProvider
+from gitune.providers.ray import RayProvider
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
@@ -28,6 +29,7 @@ PROVIDERS: dict[str, ProviderClass] = {
     "local": LocalProvider,
     "mistral": MistralProvider,
     "openai": OpenAIProvider,
+    "ray": RayProvider,
 }
 
 

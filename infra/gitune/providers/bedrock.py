@@ -27,7 +27,7 @@ from pydantic import Field
 from gitune.dataset.upload import upload_files
 from gitune.errors import NotFound, Problem, QuotaExceeded, Rejected, Unauthorized, Unavailable
 from gitune.hints import did_you_mean, one_of
-from gitune.prices import Tokens
+from gitune.prices import TokenPrice, Tokens, find_price, token_cost
 from gitune.providers.aws import error_of_failure, mapped, open_client
 from gitune.providers.base import (
     ConverseTarget,
@@ -122,7 +122,12 @@ class BedrockProvider:
         return problems
 
     def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
-        return Estimate(usd=None, minutes=None)
+        """By the price that the stack gives: Amazon's own could not be confirmed, so gitune's table has none."""
+        price = find_price(self.name, request.base_model, self._settings.prices)
+        if not isinstance(price, TokenPrice):
+            return Estimate(usd=None, minutes=None)
+        times = float(request.hyperparameters["epochCount"])
+        return Estimate(usd=token_cost(price, tokens, (times, times, times)), minutes=None)
 
     def find_job(self, key: TrainingKey) -> Job | None:
         found = self._newest(key, self._listed(nameContains=_job_name(key, 1)))

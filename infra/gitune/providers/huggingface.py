@@ -112,10 +112,14 @@ class HuggingFaceProvider:
         return problems
 
     def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
-        """The flavour's price by the time that the GPU's peak and the base model's size tell."""
-        price = find_price(self.name, self._settings.flavor, self._settings.prices)
+        """The flavour's price, live where the Hub answers, by the time that its peak and the model's size tell."""
+        flavor = self._settings.flavor
+        price = find_price(self.name, flavor, self._settings.prices)
         if not isinstance(price, HourPrice):
             return Estimate(usd=None, minutes=None)
+        with contextlib.suppress(ProviderError):
+            if flavor not in self._settings.prices and flavor in self._hardware_prices:
+                price = price.model_copy(update={"usd_per_hour": self._hardware_prices[flavor]})
         minutes = gpu_minutes(price, tokens, float(request.hyperparameters["epochs"]), request.base_model)
         return Estimate(usd=hour_cost(price, minutes), minutes=minutes)
 

@@ -2,13 +2,17 @@
 
 The training key's first 16 digits travel as the job's `suffix` (18 characters are allowed), and jobs are listed by it.
 Since July 2026 the training API answers 410 Gone; models that exist still answer chat, and can be adopted and archived.
+Why a job failed is told by the events of its own page, `GET /v1/fine_tuning/jobs/{id}`; lists do not have them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import re
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,15 +53,15 @@ _STATUS: Mapping[str, JobStatus] = {
     "CANCELLED": "cancelled",
     "CANCELLATION_REQUESTED": "cancelled",
 }
-# CompletionTrainingParametersIn of Mistral's OpenAPI document: least, most, whole number.
-_HYPERPARAMETERS: Mapping[str, tuple[float, float, bool]] = {
-    "training_steps": (1, 1e9, True),
-    "epochs": (1e-9, 1e6, False),
-    "learning_rate": (1e-8, 1, False),
-    "weight_decay": (0, 1, False),
-    "warmup_fraction": (0, 1, False),
-    "seq_len": (100, 1e9, True),
-    "fim_ratio": (0, 1, False),
+# CompletionTrainingParametersIn of Mistral's OpenAPI document: least, most, type, in words.
+_HYPERPARAMETERS: Mapping[str, tuple[float, float, type, str]] = {
+    "training_steps": (1, math.inf, int, "a whole number above 0"),
+    "epochs": (math.ulp(0), math.inf, float, "a number above 0"),
+    "learning_rate": (1e-8, 1, float, "a number from 1e-08 to 1"),
+    "weight_decay": (0, 1, float, "a number from 0 to 1"),
+    "warmup_fraction": (0, 1, float, "a number from 0 to 1"),
+    "seq_len": (100, math.inf, int, "a whole number from 100"),
+    "fim_ratio": (0, 1, float, "a number from 0 to 1"),
 }
 
 
@@ -80,10 +84,14 @@ class MistralProvider:
             if name not in _HYPERPARAMETERS:
                 hint = did_you_mean(name, _HYPERPARAMETERS) or one_of(list(_HYPERPARAMETERS))
                 problems.append(Problem(name, 0, f"unknown hyperparameter '{name}'", hint))
-            elif value is not None and (wrong := _wrong(value, *_HYPERPARAMETERS[name])):
-                problems.append(Problem(name, 0, f"{name} must be {wrong}, not {json.dumps(value, default=str)}"))
+            elif value is not None and not _allowed(name, value):
+                shown = json.dumps(value, default=str)
+                problems.append(Problem(name, 0, f"{name} must be {_HYPERPARAMETERS[name][3]}, not {shown}"))
         if not any(request.hyperparameters.get(name) for name in ("epochs", "training_steps")):
             problems.append(Problem("epochs", 0, "epochs or training_steps must be given"))
+        if not re.fullmatch(r"[\w.:-]+", request.base_model):
+            message = f"'{request.base_model}' is not a model of Mistral's"
+            problems.append(Problem("base_model", 0, message, hint=f"such as {self.defaults.base_model}"))
         return problems
 
     def estimate(self, request: TrainingRequest, tokens: Tokens | None = None) -> Estimate:
@@ -98,11 +106,12 @@ class MistralProvider:
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
         wanted = {short(key): key for key in keys}
-        with self._client() as client:
+        with self._training_api() as client:
             listed: dict[TrainingKey, list[Any]] = {}
             for found in self._listed(client, next(iter(wanted)) if len(wanted) == 1 else None):
-                if found.suffix in wanted:
-                    listed.setdefault(wanted[found.suffix], []).append(found)
+                key = wanted.get(found.suffix or "")  # a suffix that was left out is an object of the SDK's, and false
+                if key is not None:
+                    listed.setdefault(key, []).append(found)
             for key in keys:
                 self._add_unlisted(client, key, listed)
             jobs = {key: latest_attempt(_job(key, item) for item in items) for key, items in listed.items()}
@@ -110,8 +119,8 @@ class MistralProvider:
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
-            with self._client() as client:
-                upload = upload_files(dataset, self.name)
+            upload = upload_files(dataset, self.name)
+            with self._training_api() as client:
                 train = self._uploaded(client, upload.train, upload.train_sha256)
                 held_back = None
                 if upload.validation is not None:
@@ -121,7 +130,7 @@ class MistralProvider:
         return self._submissions.submit_once(request.key, lambda: self.find_job(request.key), submit)
 
     def cancel_job(self, job_id: str) -> None:
-        with self._client() as client:
+        with self._training_api() as client:
             job = client.fine_tuning.jobs.get(job_id=job_id)
             if _STATUS.get(job.status, "unknown") in ("queued", "running", "unknown"):
                 client.fine_tuning.jobs.cancel(job_id=job_id)
@@ -130,10 +139,11 @@ class MistralProvider:
         try:
             with self._client() as client:
                 found = client.models.retrieve(model_id=model_id)
+                base = getattr(found, "root", None) or found.id
+                facts = {"job": getattr(found, "job", None)}
+                return Model(found.id, base, bool(getattr(found, "archived", False)), facts)
         except NotFound:
             return None
-        base = getattr(found, "root", None) or found.id
-        return Model(found.id, base, bool(getattr(found, "archived", False)), {"job": getattr(found, "job", None)})
 
     def archive_model(self, model_id: str) -> None:
         with self._client() as client:
@@ -145,15 +155,15 @@ class MistralProvider:
             raise NotFound(f"mistral has no model '{model_id}'")
         return HttpTarget("mistral", self._url, model_id, model.base_model, self._key_variable)
 
-    def _listed(self, client: Any, suffix: str | None) -> Iterator[Any]:
-        """Jobs from the oldest, all pages."""
+    def _listed(self, client: Any, suffix: str | None) -> list[Any]:
+        """Jobs from the oldest, all pages; those of other kinds (classifiers) are not ours."""
         found: list[Any] = []
         for page in range(_MOST_PAGES):
             answer = client.fine_tuning.jobs.list(page=page, page_size=_PAGE, suffix=suffix)
             found += answer.data or []
             if len(found) >= answer.total or not answer.data:
                 break
-        return iter(sorted(found, key=lambda job: job.created_at))
+        return sorted((job for job in found if job.job_type == "completion"), key=lambda job: job.created_at)
 
     def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
         """The job that this clone submitted, when no list shows it yet."""
@@ -181,17 +191,22 @@ class MistralProvider:
         values = {name: value for name, value in request.hyperparameters.items() if value is not None}
         if "training_steps" in values:
             values.pop("epochs", None)  # the API takes one of the two
+        return client.fine_tuning.jobs.create(
+            model=request.base_model,
+            hyperparameters=values,
+            training_files=[{"file_id": train}],
+            validation_files=[validation] if validation else None,
+            suffix=short(request.key),
+            auto_start=True,
+            job_type="completion",
+        )
+
+    @contextlib.contextmanager
+    def _training_api(self) -> Iterator[Any]:
+        """The client; that the training API is gone is said in words that help."""
         try:
-            with mapped_errors():
-                return client.fine_tuning.jobs.create(
-                    model=request.base_model,
-                    hyperparameters=values,
-                    training_files=[{"file_id": train}],
-                    validation_files=[validation] if validation else None,
-                    suffix=short(request.key),
-                    auto_start=True,
-                    job_type="completion",
-                )
+            with self._client() as client:
+                yield client
         except Retired as error:
             raise Retired(
                 f"Mistral's training API is retired since July 2026 (410: {error.message})",
@@ -226,14 +241,20 @@ def mapped_errors() -> Iterator[None]:
         raise error_of_status(error.status_code, _words(error.body), retry_after=after) from None
     except (httpx.HTTPError, errors.NoResponseError) as error:
         raise Unavailable(f"mistral: no answer ({type(error).__name__})") from None
+    except (ValueError, TypeError, AttributeError):
+        raise Unavailable("mistral: an answer that is not the protocol's") from None
 
 
 def _words(body: str) -> str:
-    """The message in an error's body, which is {"message": ...} or FastAPI's {"detail": ...}."""
+    """The message in an error's body: {"message": ...}, {"detail": "..."}, or FastAPI's {"detail": [{"msg": ...}]}."""
     with contextlib.suppress(ValueError):
         value = json.loads(body)
         if isinstance(value, dict):
             said = value.get("message") or value.get("detail") or body
+            if isinstance(said, dict):
+                said = said.get("detail") or said
+            if isinstance(said, list):
+                said = "; ".join(str(item.get("msg", item) if isinstance(item, dict) else item) for item in said)
             return one_line(said if isinstance(said, str) else json.dumps(said))
     return one_line(body) or "no reason given"
 
@@ -249,24 +270,39 @@ def _job(key: TrainingKey, said: Any) -> Job:
         status,
         model_id=said.fine_tuned_model if status == "succeeded" else None,
         error=_failure(said) if status == "failed" else None,
+        eta_seconds=None if ended else _eta_seconds(said),
         seconds=float(said.modified_at - said.created_at) if ended else None,
         cost_usd=_cost(said.metadata) if ended else None,
         detail=str(said.status).lower().replace("_", " "),
     )
 
 
+def _eta_seconds(said: Any) -> float | None:
+    """Of a job that trains: it began when it was last modified, and the metadata tell how long it is to take."""
+    expected = said.metadata.expected_duration_seconds if said.metadata else None
+    if said.status != "RUNNING" or not expected:
+        return None
+    return float(max(0.0, said.modified_at + expected - time.time()))
+
+
 def _failure(said: Any) -> ProviderError:
     """Why a job failed. The two limits of the status report came as failed validations of accepted jobs."""
-    words = _event_words(said) or str(said.status)
+    words = _event_words(said) or f"the job's status is {said.status}, and Mistral gives no reason"
     kind = quota_kind(words)
-    return QuotaExceeded(words, kind=kind) if kind else Rejected(words, hint="mend the data or the hyperparameters")
+    if kind:
+        return QuotaExceeded(words, kind=kind)
+    if said.status == "FAILED_VALIDATION":
+        return Rejected(words, hint="mend the data or the hyperparameters")
+    return ProviderError(words, hint="run: gitune up --retry")
 
 
 def _event_words(said: Any) -> str:
+    """What the newest event says in words. The document does not name the fields of an event, so any text counts."""
     for event in sorted(getattr(said, "events", None) or [], key=lambda event: event.created_at, reverse=True):
-        for name in ("error", "message", "reason", "detail"):
-            if isinstance(event.data, dict) and event.data.get(name):
-                return one_line(event.data[name])
+        data = event.data if isinstance(event.data, dict) else {}
+        words = [one_line(value) for name, value in data.items() if name != "status" and isinstance(value, str)]
+        if any(words):
+            return one_line("; ".join(word for word in words if word))
     return ""
 
 
@@ -277,12 +313,7 @@ def _cost(metadata: Any) -> float | None:
     return float(metadata.cost)
 
 
-def _wrong(value: Any, least: float, most: float, whole: bool) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not least <= value <= most:
-        kind = "a whole number" if whole else "a number"
-        return (
-            f"{kind} above 0"
-            if most > 1e5 and least < 100
-            else f"{kind} from {least:g}" + (f" to {most:g}" if most <= 1e5 else "")
-        )
-    return None
+def _allowed(name: str, value: Any) -> bool:
+    least, most, kind, _ = _HYPERPARAMETERS[name]
+    number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return number and least <= value <= most and value != math.inf

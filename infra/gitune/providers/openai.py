@@ -1,7 +1,10 @@
 """Fine-tuning by OpenAI's protocol: OpenAI itself, Azure OpenAI, Nebius, LLMariner and whatever else speaks it.
 
-The training key travels as the job's `metadata` (gitune_key), and its first 16 digits in the `suffix`, where people see
-it. OpenAI itself takes no jobs of new organisations since 2026-05-07, and no new jobs at all after 2027-01-06.
+The training key travels as the job's `metadata` (gitune_key), and its first 16 digits as the `suffix`, which some
+servers limit to 18 characters. A job whose server keeps no metadata is found by the suffix, where the server shows it,
+else by the name of the finished model; until then only the clone that submitted it finds it. Servers in Go leave out
+what is null, or write it as "" and 0, and 64-bit numbers as text. LLMariner reads no hyperparameters from `method`.
+OpenAI itself takes no jobs of new organisations since 2026-05-07, and no new jobs at all after 2027-01-06.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -49,6 +53,11 @@ _STATUS: Mapping[str, JobStatus] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "cancelled": "cancelled",
+    # LLMariner's and older Azure's own words
+    "creating": "queued",
+    "pending": "queued",
+    "canceling": "cancelled",
+    "canceled": "cancelled",
 }
 _THEIR_FAULT = frozenset({"server_error", "internal_error", "unknown_error"})
 # FineTuneSupervisedHyperparameters of OpenAI's OpenAPI document; each may also be "auto".
@@ -97,22 +106,22 @@ class OpenAIProvider:
         return self.list_jobs([key]).get(key)
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
-        wanted = {str(key): key for key in keys}
+        wanted = {short(key): key for key in keys}
         with self._client() as client:
             listed: dict[TrainingKey, list[Any]] = {}
             for found in self._listed(client, next(iter(keys)) if len(keys) == 1 else None):
-                key = wanted.get((found.metadata or {}).get(METADATA_KEY, ""))
+                key = _key_of(found, wanted)
                 if key is not None:
                     listed.setdefault(key, []).append(found)
             for key in keys:
                 self._add_unlisted(client, key, listed)
-        jobs = {key: latest_attempt(self._job(key, item) for item in items) for key, items in listed.items()}
-        return {key: job for key, job in jobs.items() if job is not None}
+            jobs = {key: latest_attempt(self._job(key, item) for item in items) for key, items in listed.items()}
+            return {key: job for key, job in jobs.items() if job is not None}
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
+            upload = upload_files(dataset, self.name)
             with self._client() as client:
-                upload = upload_files(dataset, self.name)
                 files = {"training_file": self._uploaded(client, upload.train, upload.train_sha256)}
                 if upload.validation is not None:
                     name = str(upload.validation_sha256)
@@ -132,9 +141,9 @@ class OpenAIProvider:
             with self._client() as client:
                 found = client.models.retrieve(model_id)
                 base = _base_in_name(found.id) or self._base_of_job(client, found.id)
+                return Model(found.id, base, self._note(model_id).exists(), {"owned_by": _told(found, "owned_by")})
         except NotFound:
             return None
-        return Model(found.id, base, self._note(model_id).exists(), {"owned_by": found.owned_by})
 
     def archive_model(self, model_id: str) -> None:
         """The protocol can only delete, which gitune never does: a note in .gitune/archived of this clone."""
@@ -156,7 +165,7 @@ class OpenAIProvider:
             found.append(job)
             if len(found) >= _MOST_JOBS:
                 break
-        return sorted(found, key=lambda job: job.created_at)
+        return sorted(found, key=lambda job: _seconds(job, "created_at") or 0.0)
 
     def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
         """The job that this clone submitted, when no list shows it yet."""
@@ -170,7 +179,8 @@ class OpenAIProvider:
         """The ID of the file with this content, which is sent only if nobody has yet."""
         name = f"gitune-{digest[:32]}.jsonl"
         for known in client.files.list(purpose="fine-tune"):
-            if known.filename == name and known.bytes == len(content):
+            same = known.filename == name and int(known.bytes) == len(content)
+            if same and _told(known, "status") != "error":
                 return str(known.id)
         return str(client.files.create(file=(name, content), purpose="fine-tune").id)
 
@@ -179,35 +189,35 @@ class OpenAIProvider:
         return client.fine_tuning.jobs.create(
             model=request.base_model,
             method={"type": "supervised", "supervised": {"hyperparameters": values}},
-            suffix=f"gitune-{short(request.key)}",
+            suffix=short(request.key),
             metadata={METADATA_KEY: str(request.key), "gitune_fingerprint": request.fingerprint},
             **files,
         )
 
     def _job(self, key: TrainingKey, said: Any) -> Job:
-        status = _STATUS.get(said.status, "unknown")
-        if status == "succeeded" and not said.fine_tuned_model:
+        status, model_id = _STATUS.get(said.status, "unknown"), _told(said, "fine_tuned_model")
+        if status == "succeeded" and not model_id:
             status = "running"  # the model is being registered
         ended = status in ("succeeded", "failed", "cancelled")
-        finish = getattr(said, "estimated_finish", None)
+        began, finish, finished = (_seconds(said, at) for at in ("created_at", "estimated_finish", "finished_at"))
         return Job(
             key,
             said.id,
             status,
-            model_id=said.fine_tuned_model if status == "succeeded" else None,
-            error=_failure(said.error) if status == "failed" else None,
-            eta_seconds=None if ended or not finish else max(0.0, finish - time.time()),
-            seconds=float(said.finished_at - said.created_at) if ended and said.finished_at else None,
+            model_id=model_id if status == "succeeded" else None,
+            error=_failure(_told(said, "error")) if status == "failed" else None,
+            eta_seconds=None if ended or finish is None else max(0.0, finish - time.time()),
+            seconds=finished - began if ended and finished and began else None,
             cost_usd=self._cost(said) if ended else None,
             detail=str(said.status).replace("_", " "),
         )
 
     def _cost(self, said: Any) -> float | None:
         """The tokens that were billed, at the table's price; the protocol tells no sum."""
-        price = self._price(said.model)
-        if price is None or said.trained_tokens is None:
+        price, tokens = self._price(said.model), _told(said, "trained_tokens")
+        if price is None or tokens is None:
             return None
-        return float(max(said.trained_tokens * price.usd_per_million_tokens[1] / 1e6, price.minimum_usd))
+        return float(max(int(tokens) * price.usd_per_million_tokens[1] / 1e6, price.minimum_usd))
 
     def _price(self, base_model: str) -> TokenPrice | None:
         price = find_price(self.name, base_model, self._settings.prices)
@@ -215,7 +225,7 @@ class OpenAIProvider:
 
     def _base_of_job(self, client: Any, model_id: str) -> str:
         """For servers whose model IDs do not name the base model."""
-        trained = (job.model for job in self._listed(client, None) if job.fine_tuned_model == model_id)
+        trained = (job.model for job in self._listed(client, None) if _told(job, "fine_tuned_model") == model_id)
         return str(next(trained, model_id))
 
     def _note(self, model_id: str) -> Path:
@@ -256,16 +266,38 @@ def _words(error: Any) -> str:
     return one_line(f"{code}{body.get('message') or error.message}")
 
 
+def _key_of(said: Any, wanted: Mapping[str, TrainingKey]) -> TrainingKey | None:
+    """Which key a job carries, of those wanted, which are named by their first digits."""
+    told = (_told(said, "metadata") or {}).get(METADATA_KEY)
+    if told:
+        key = wanted.get(short(told))
+        return key if key == told else None
+    shown = str(_told(said, "user_provided_suffix") or _told(said, "fine_tuned_model"))
+    found = (wanted.get(digits) for digits in re.findall(r"[0-9a-f]{16}", shown))
+    return next((key for key in found if key), None)
+
+
 def _failure(said: Any) -> ProviderError:
-    if said is None:
-        return ProviderError("the job failed, and the provider gives no reason")
-    words = one_line(f"{said.code}: {said.message}")
+    code, message = _told(said, "code"), _told(said, "message")
+    words = one_line(": ".join(str(part) for part in (code, message) if part))
+    if not words:
+        return ProviderError("the job failed, and the provider gives no reason", hint="run: gitune up --retry")
     kind = quota_kind(words)
     if kind:
         return QuotaExceeded(words, kind=kind)
-    if said.code in _THEIR_FAULT:
+    if code in _THEIR_FAULT:
         return ProviderError(words, hint="run: gitune up --retry")
     return Rejected(words, hint="mend the data or the hyperparameters")
+
+
+def _told(said: Any, name: str) -> Any:
+    """A field that a server may leave out, or fill with nothing: "", 0."""
+    return getattr(said, name, None) or None
+
+
+def _seconds(said: Any, name: str) -> float | None:
+    value = _told(said, name)
+    return None if value is None else float(value) or None
 
 
 def _base_in_name(model_id: str) -> str | None:
