@@ -91,15 +91,23 @@ class PulumiStack:
             self._selected().import_stack(cleaned)
             notify(f"resolved {count} operation(s) that a killed engine left pending")
 
-    def up(self, on_step: OnStep, *, retry_failed: bool = False) -> Mapping[str, Mapping[str, Any]]:
-        """One pass of `pulumi up --refresh`. Returns the recorded models by agent. Raises EngineError."""
-        stack = self._selected()
+    def up(self, on_step: OnStep, notify: Notify, *, retry_failed: bool = False) -> Mapping[str, Mapping[str, Any]]:
+        """One pass of `pulumi up --refresh`. Returns the recorded models by agent. Raises EngineError.
+
+        An engine whose starter was killed may take the lock after `mend` has looked: then it is waited for again.
+        """
         self._environment[RETRY_VARIABLE] = "1" if retry_failed else "0"
-        collector = _Collector(on_step)
-        try:
-            stack.up(refresh=True, on_event=collector, color="never", suppress_outputs=True)
-        except automation.CommandError as error:
-            raise collector.error(error) from error
+        for attempt in range(_LOCK_ATTEMPTS):
+            collector = _Collector(on_step)
+            try:
+                self._selected().up(refresh=True, on_event=collector, color="never", suppress_outputs=True)
+                break
+            except automation.ConcurrentUpdateError as error:
+                if self._files is None or attempt == _LOCK_ATTEMPTS - 1:
+                    raise collector.error(error) from error
+                self.mend(notify)
+            except automation.CommandError as error:
+                raise collector.error(error) from error
         return resource_outputs(self.recorded(), "FineTunedModel")
 
     def preview(self, on_step: OnStep) -> None:
@@ -133,6 +141,7 @@ class _LeanStack(automation.Stack):
         return automation.UpdateSummary("update", datetime.now(UTC), "", {}, {}, "succeeded")
 
 
+_LOCK_ATTEMPTS = 10
 _HINT = "run: gitune pulumi up --refresh, to see all that the engine says"
 _OURS = re.compile(r"^gitune\.errors\.\w+: (?P<message>.+)(?:\n\s*hint: (?P<hint>.+))?", re.MULTILINE)
 """A GituneError of a resource, as Python prints it; see resources/host.py."""

@@ -95,7 +95,7 @@ class _Run:
     def engine_pass(self, stage: str, *, retry_failed: bool = False) -> dict[str, ModelState]:
         """One pass of the engine. Returns what it recorded of each agent's model."""
         started = time.monotonic()
-        self.recorded = self.stack.up(self._on_step, retry_failed=retry_failed)
+        self.recorded = self.stack.up(self._on_step, self.reporter.note, retry_failed=retry_failed)
         self.reporter.stage(stage, time.monotonic() - started)
         return {agent: ModelState.from_outputs(outputs) for agent, outputs in self.recorded.items()}
 
