@@ -170,7 +170,7 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
     """Whether the fast way may be tried. msgspec does not look into what it skips, so the whole block must be UTF-8."""
     if reader.format != "messages" or reader.columns or reader.stratify_by in ("messages", "weight", "tools"):
         return False
-    if any(char in '\\"' or char < " " for char in reader.stratify_by):  # msgspec takes no such name
+    if not _is_plain_name(reader.stratify_by):
         return False
     if not block.isascii():
         try:
@@ -178,6 +178,12 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
         except UnicodeDecodeError:
             return False
     return b"\\" not in block or b"\\u0000" not in block  # the longer one takes much longer to look for
+
+
+@cache
+def _is_plain_name(name: str) -> bool:
+    """Whether msgspec takes it as a field's."""
+    return not any(char in '\\"' or char < " " for char in name)
 
 
 _Three: TypeAlias = tuple[_System, _User, _Assistant]
