@@ -43,25 +43,24 @@ class Rings:
     """Places of the examples that stand in the sources of more than one agent → agent → stratum there."""
     _repeats: list[tuple[bytes, bytes]] = field(default_factory=list)
     _sizes: Counter[_Key] = field(default_factory=Counter)
-    _pieces: list[list[bytearray]] = field(default_factory=lambda: [[] for _ in range(ARCS)])
+    _open: list[bytearray] = field(default_factory=lambda: [bytearray() for _ in range(ARCS)])
+    """Records as they come. Not a list of pieces: freed, those would leave holes too small for an arc."""
     _arcs: list[bytes | Mapping[_Key, bytes]] = field(default_factory=list)
     """Records as they came, or sorted."""
 
     def add(self, part: Part, file: int) -> None:
         """Take the records of a part; it is empty afterwards."""
-        for pieces, records in zip(self._pieces, part.arcs, strict=True):
-            if records:
-                pieces.append(records)
+        for mine, records in zip(self._open, part.arcs, strict=True):
+            mine.extend(records)
         part.arcs = []
         for stratum, size in part.sizes.items():
             self._sizes[self.agents[file], stratum] += size
 
     def close(self) -> None:
         """Leave out of every agent's examples those that stand there again."""
-        for number, pieces in enumerate(self._pieces):
-            joined = b"".join(pieces)
-            self._pieces[number] = []
-            self._arcs.append(self._without_repeats(joined))
+        for number, records in enumerate(self._open):
+            self._open[number] = bytearray()
+            self._arcs.append(self._without_repeats(bytes(records)))
 
     def repeats(self) -> Iterator[tuple[Record, Record]]:
         """Examples that stand again in the sources of the same agent, and the one that is kept."""
