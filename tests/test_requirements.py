@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = {**dict.fromkeys(("mistral", "openai", "bedrock", "huggingface", "s3"), "providers"), "gs": "data"}
 """Where several extras are locked together."""
+UNLOCKED = {"mistral-tokens"}
+"""Asks for an older numpy than the rest on Python 3.12 and older, so it cannot be one version with it."""
 LOCKS = [*sorted(ROOT.glob("requirements/*.txt")), ROOT / "infra/gitune/engine/toolchain.txt"]
 
 
@@ -62,6 +64,8 @@ def test_direct_dependencies_are_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = {"base": project["dependencies"], **project["optional-dependencies"]}
     for group, wanted in groups.items():
+        if group in UNLOCKED:
+            continue
         names = {re.split(r"[<>=~!\[ ;]", requirement)[0].lower() for requirement in wanted}
         assert names <= set(pins(ROOT / "requirements" / f"{FILES.get(group, group)}.txt"))
 

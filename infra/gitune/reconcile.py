@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from gitune.errors import ProviderError, QuotaExceeded, Unavailable, explain
+from gitune.errors import ProviderError, QuotaExceeded, explain
 from gitune.providers.base import Job, Provider, TrainingKey, TrainingRequest
 from gitune.scheduler import after_error
 
@@ -97,8 +97,8 @@ def observe(recorded: ModelState, open_provider: OpenProvider) -> ModelState:
         return recorded
     try:
         job = open_provider(recorded.provider).find_job(TrainingKey(recorded.key))
-    except Unavailable:
-        return recorded  # no answer is not an answer
+    except ProviderError:
+        return recorded  # no answer, a retired API, a missing key: none says what became of the job
     if job is None:
         return ModelState(**{**recorded.outputs(), "status": "lost", "reason": f"{recorded.provider}: the job is gone"})
     reason = recorded.reason if job.error is None else f"{recorded.provider}: {explain(job.error)}"

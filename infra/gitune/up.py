@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.deploy import read_routes
-from gitune.errors import ProviderError, explain
+from gitune.errors import ProviderError, Retired, Unauthorized, explain
 from gitune.files import try_lock, write_atomic
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
@@ -189,6 +189,8 @@ class _Run:
         for provider, agents in by_provider.items():
             try:
                 jobs = self.project.provider(provider).list_jobs(list(agents))
+            except (Unauthorized, Retired):
+                raise  # waiting would not end
             except ProviderError as error:
                 self.reporter.note(f"{provider}: {error.message}")  # no answer is not an answer: they still run
                 jobs = {key: Job(key, "", "running", detail="no answer") for key in agents}

@@ -1,4 +1,4 @@
-"""Fine-tuning by OpenAI's protocol: OpenAI itself, Azure OpenAI, Nebius, LLMariner and whatever else speaks it.
+"""Fine-tuning by OpenAI's protocol: OpenAI itself, Azure OpenAI, Nebius and whatever else speaks it.
 
 The training key travels as the job's `metadata` (gitune_key), and its first 16 digits as the `suffix`, which some
 servers limit to 18 characters. A job whose server keeps no metadata is found by the suffix, where the server shows it,
