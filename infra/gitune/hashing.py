@@ -17,6 +17,5 @@ def sha256(parts: Iterable[str]) -> str:
     """Hex SHA-256 over the parts, each ended by a line feed so that parts cannot run into each other."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.encode("utf-8"))
-        digest.update(b"\n")
+        digest.update(f"{part}\n".encode())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,6 +205,8 @@ def test_the_fast_way_and_the_slow_way_agree(rows: list[Any], stratify_by: str, 
 def test_a_line_is_spelled_as_canonical_json_spells_it(texts: list[str]) -> None:
     example = Example((Message("user", texts[0]), Message("assistant", texts[1])), "f", 1)
     assert example.canonical() == canonical_json(example.as_dict())
+    answered = replace(example, messages=(*example.messages, Message("assistant", "more")))
+    assert answered.canonical() == canonical_json(answered.as_dict()), "a changed example is spelled anew"
 
 
 def test_a_place_is_the_hash_of_the_line() -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from gitune.benchmark.cases import Case
 from gitune.dataset.chat import Example, Message
-from gitune.dataset.rules import DEFAULTS, RULES, Cleaned, Settings, apply
+from gitune.dataset.rules import DEFAULTS, RULES, Cleaned, Finding, Settings, apply
 from gitune.dataset.rules.keys import secrets
 from gitune.dataset.rules.personal import cards, emails, luhn, phones
 from gitune.dataset.rules.report import FINDINGS_FILE, SUMMARY_FILE, findings_jsonl, summarise, write_report
 from gitune.dataset.rules.text import jaccard
+from gitune.hashing import canonical_json
 from gitune.spec import RuleId, Severity
 
 LONG = "My card was declined at the supermarket this morning and I do not understand why, can you help me"
@@ -286,3 +287,11 @@ def test_nothing_vanishes(pairs: list[tuple[list[str], str]], severities: Any, a
     assert not any(secret in report for secret in ("jane@acme.com", "415-523-2671", KEYS["GitHub"]))
     again = apply(cleaned.kept, [case(" ".join(asked))], Settings(severities=severities, language="en"))
     assert not any(f.dropped for f in again.findings)  # cleaning what is clean drops nothing
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(0, 2**63 - 1), st.text(), st.text(), st.booleans()), max_size=5))
+def test_findings_are_canonical_json(found: list[tuple[str, int, str, str, bool]]) -> None:
+    findings = tuple(Finding("schema", "warn", *finding) for finding in found)
+    lines = findings_jsonl(Cleaned((), findings)).split("\n")[:-1]
+    assert lines == [canonical_json(json.loads(line)) for line in lines]
+    assert [json.loads(line)["reason"] for line in lines] == [finding.message for finding in findings]

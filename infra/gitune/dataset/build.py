@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from gitune.dataset.chat import Example
-from gitune.dataset.index import Index, build_index
+from gitune.dataset.index import Index, Repeat, build_index
 from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
 from gitune.dataset.resolve import inputs_of
@@ -17,7 +18,7 @@ from gitune.dataset.split import split_examples
 from gitune.dataset.weights import lines_and_weights, refused_weights, repeated
 from gitune.errors import InvalidInput, Problem
 from gitune.hashing import sha256
-from gitune.spec import AgentSpec, RuleId, read_agents
+from gitune.spec import AgentSpec, RuleId, Severity, read_agents
 
 _DUPLICATES: RuleId = "exact-duplicate"
 
@@ -152,10 +153,15 @@ def _in_order(examples: Iterable[Example]) -> list[Example]:
 def _repeats(index: Index, settings: Settings) -> tuple[Finding, ...]:
     """Equal examples of one agent's sources: found while indexing, so the rule itself sees only the chosen ones."""
     severity = settings.severities.get(_DUPLICATES, DEFAULTS[_DUPLICATES])
+    return _repeat_findings(index.repeats(), severity) if severity != "off" else ()
+
+
+@lru_cache(maxsize=1)  # every agent that mixes these sources finds the same
+def _repeat_findings(repeats: Sequence[Repeat], severity: Severity) -> tuple[Finding, ...]:
     drop, hint = severity == "drop", "keep one of them"
     return tuple(
         Finding(_DUPLICATES, severity, file, line, f"the same example as {other}:{other_line}", hint, drop)
-        for file, line, other, other_line in (index.repeats() if severity != "off" else ())
+        for file, line, other, other_line in repeats
     )
 
 

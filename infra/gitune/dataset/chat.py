@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,9 +56,16 @@ class Example:
     """The class by which a stratified sample keeps shares."""
     source: str = ""
     """The agent whose source it is."""
+    _line: str = field(default="", init=False, repr=False, compare=False)
+    """`canonical`, once it was asked for: the dataset keeps the same text."""
 
     def canonical(self) -> str:
         """The example's line in a dataset file; equal conversations have equal lines."""
+        if not self._line:
+            object.__setattr__(self, "_line", self._spelled())
+        return self._line
+
+    def _spelled(self) -> str:
         if not self.tools and self.weight == 1.0 and not any(map(_has_more, self.messages)):
             # by far the most, and msgspec is ten times faster; numbers are what the two spell differently
             plain = [{"content": message.content, "role": message.role} for message in self.messages]

@@ -99,19 +99,21 @@ def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, read
     pack, arcs, strata, found = RECORD.pack, part.arcs, _Strata(part.strata), list[bytes]()
     answers = reader.stratify_by == ANSWER
     position, number = offset, line - 1
-    text, stratum = b"", b""
+    text, stratum, threes = b"", b"", True
     for raw in io.BytesIO(block):  # not split(): a block's lines all at once do not fit into the processor's cache
         start, position, number = position, position + len(raw), number + 1
         if plain and len(raw) <= MAX_LINE_BYTES:
             try:
-                try:  # by far the most lines are of three messages: their roles are checked while they are parsed
-                    row = decode_three(raw)
-                    one, two, three = messages = row.messages
+                try:
+                    row = decode_three(raw) if threes else decode(raw)
+                except msgspec.ValidationError:  # takes long, so the next line is read as this one should have been
+                    row, threes = decode(raw), False
+                messages = row.messages
+                if threes:  # by far the most lines: their roles were checked while they were parsed
+                    one, two, three = messages
                     good = not (one.content.isspace() or two.content.isspace() or three.content.isspace())
-                except msgspec.ValidationError:
-                    row = decode(raw)
-                    messages = row.messages
-                    good = _is_good(messages)
+                else:
+                    good, threes = _is_good(messages), len(messages) == 3
                 stratum = strata[messages[-1].content if answers else row.stratum]
                 text = encode(messages)
             except _NOT_FAST:
@@ -170,7 +172,7 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
     """Whether the fast way may be tried. msgspec does not look into what it skips, so the whole block must be UTF-8."""
     if reader.format != "messages" or reader.columns or reader.stratify_by in ("messages", "weight", "tools"):
         return False
-    if any(char in '\\"' or char < " " for char in reader.stratify_by):  # msgspec takes no such name
+    if not _is_plain_name(reader.stratify_by):
         return False
     if not block.isascii():
         try:
@@ -178,6 +180,12 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
         except UnicodeDecodeError:
             return False
     return b"\\" not in block or b"\\u0000" not in block  # the longer one takes much longer to look for
+
+
+@cache
+def _is_plain_name(name: str) -> bool:
+    """Whether msgspec takes it as a field's."""
+    return not any(char in '\\"' or char < " " for char in name)
 
 
 _Three: TypeAlias = tuple[_System, _User, _Assistant]
