@@ -1,7 +1,7 @@
 """Moving an agent to another provider: the candidates of its agent.yaml in a new order, the rest of the file untouched.
 
 The file is edited as text at the places that the YAML parser reports, so comments, quotes and line ends stay as they
-are. (ruamel.yaml's round trip moves the comment above an item to the item before it when items change places.)
+are. (ruamel.yaml's round trip loses comments when items change places: those behind an item and those after the last.)
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
-from gitune.errors import InvalidInput
+from gitune.errors import InvalidInput, UserError
 from gitune.files import write_atomic
 from gitune.project import Project, check_project, checked_agents
 from gitune.spec import AgentSpec
@@ -41,6 +41,9 @@ def retrain(agent: str, provider: str, base_model: str | None, project: Project)
 
     Raises InvalidInput with what is wrong with the project before or after, and UserError; then nothing is written.
     """
+    if base_model is not None and not base_model.strip():
+        raise UserError("the base model has no name", hint="leave --base-model out for the provider's default")
+    project = replace(project, stack=project.stack.model_copy(update={"provider": None}))  # every candidate is checked
     (spec,) = checked_agents(project, [agent])
     file = spec.file.relative_to(project.root).as_posix()
     before = spec.file.read_bytes().decode("utf-8")
@@ -65,7 +68,7 @@ def move_candidate(text: str, file: str, provider: str, base_model: str | None) 
     wanted = _wanted(listed, provider, base_model)
     if wanted == listed:
         return text
-    edited = _edited(text, listed, wanted, provider, base_model)
+    edited = _edited(text, wanted, _place(listed, provider, base_model))
     source = parse_yaml(edited.encode("utf-8"), file)
     if source.problems or (source.data or {}).get("training") != wanted:
         hint = f"list {provider} first by hand: one candidate a line, each with a dash"
@@ -87,27 +90,31 @@ def _place(listed: Sequence[dict[str, Any]], provider: str, base_model: str | No
     return next(iter((exact if base_model is not None else own) or own), None)
 
 
-def _edited(
-    text: str, listed: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], provider: str, base_model: str | None
-) -> str:
+def _edited(text: str, wanted: Sequence[dict[str, Any]], index: int | None) -> str:
+    end = "\r\n" if "\r\n" in text else "\n"
+    text = text if text.endswith("\n") else f"{text}{end}"
     sequence = _training_node(text)
     if sequence is None:
-        items = [{"provider": provider, **({"base_model": base_model} if base_model else {})}, *wanted[1:]]
-        return f"{text.rstrip()}\n\ntraining:\n" + "".join(f"  - {_flow(item)}\n" for item in items)
-    index = _place(listed, provider, base_model)
+        lines = ["", "training:", *(f"  - {_flow(item)}" for item in wanted)]
+        return text + "".join(f"{line}{end}" for line in lines)
     slots = _flow_slots(sequence) if sequence.flow_style else _block_slots(text, sequence)
     items = [text[start:end] for start, end in slots]
     if index is None:
         start = slots[0][0]
-        return f"{text[:start]}{_new_item(text, sequence, wanted[0])}{text[start:]}"
-    if listed[index] != wanted[0]:
-        items[index] = _with_base_model(text, sequence.value[index], slots[index], str(base_model))
+        return f"{text[:start]}{_new_item(sequence, wanted[0], end)}{text[start:]}"
+    base_model = wanted[0].get("base_model")
+    if base_model is not None and base_model != _values(sequence.value[index]).get("base_model"):
+        items[index] = _with_base_model(text, sequence.value[index], slots[index], base_model, end)
     moved = [items[index], *items[:index], *items[index + 1 :]]
     return _filled(text, slots, moved)
 
 
+def _values(item: yaml.MappingNode) -> dict[str, str]:
+    return {key.value: value.value for key, value in item.value}
+
+
 def _training_node(text: str) -> yaml.SequenceNode | None:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)  # the C loader's marks count bytes in some versions
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
     found = [value for key, value in root.value if key.value == "training"]
     return found[0] if found else None
 
@@ -142,27 +149,29 @@ def _filled(text: str, slots: Sequence[tuple[int, int]], items: Sequence[str]) -
     return "".join([*parts, text[end:]])
 
 
-def _new_item(text: str, sequence: yaml.SequenceNode, item: dict[str, Any]) -> str:
+def _new_item(sequence: yaml.SequenceNode, item: dict[str, Any], line_end: str) -> str:
     if sequence.flow_style:
         return f"{_flow(item)}, "
     indent = " " * sequence.start_mark.column
     lines = [f"{name}: {_scalar(value)}" for name, value in item.items()]
-    end = "\r\n" if "\r\n" in text else "\n"
-    return f"{indent}- {lines[0]}{end}" + "".join(f"{indent}  {line}{end}" for line in lines[1:])
+    return f"{indent}- {lines[0]}{line_end}" + "".join(f"{indent}  {line}{line_end}" for line in lines[1:])
 
 
-def _with_base_model(text: str, item: yaml.MappingNode, slot: tuple[int, int], base_model: str) -> str:
+def _with_base_model(text: str, item: yaml.MappingNode, slot: tuple[int, int], base_model: str, line_end: str) -> str:
     values = {key.value: value for key, value in item.value}
     start, end = slot
     known = values.get("base_model")
     if known is not None:
-        return text[start : known.start_mark.index] + _scalar(base_model) + text[known.end_mark.index : end]
+        until, since = known.start_mark.index, known.end_mark.index
+        space = "" if since > until else " "  # a key without a value
+        return f"{text[start:until]}{space}{_scalar(base_model)}{text[since:end]}"
     after = values["provider"].end_mark.index
     if item.flow_style:
         return f"{text[start:after]}, base_model: {_scalar(base_model)}{text[after:end]}"
     after = _line_starts(text)[values["provider"].end_mark.line + 1]
-    line_end = "\r\n" if "\r\n" in text else "\n"
-    return f"{text[start:after]}{' ' * item.start_mark.column}base_model: {_scalar(base_model)}{line_end}{text[after:end]}"
+    return (
+        f"{text[start:after]}{' ' * item.start_mark.column}base_model: {_scalar(base_model)}{line_end}{text[after:end]}"
+    )
 
 
 def _last_line(node: yaml.Node) -> int:
@@ -175,8 +184,8 @@ def _last_line(node: yaml.Node) -> int:
 
 
 def _line_starts(text: str) -> list[int]:
-    """Where each line begins, and the end of the text once more for what follows a last line without a line end."""
-    return [0, *(match.end() for match in re.finditer(r"\r\n|\n|\r", text)), len(text)]
+    """Where each line begins, as YAML 1.1 counts lines, and the end of the text."""
+    return [0, *(match.end() for match in re.finditer(r"\r\n|[\n\r\x85\u2028\u2029]", text)), len(text)]
 
 
 def _is_comment(text: str, starts: Sequence[int], line: int) -> bool:

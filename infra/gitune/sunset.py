@@ -1,4 +1,4 @@
-"""What providers end, and when: a dated, sourced table, and what it says of the things that agents use. It only warns."""
+"""What providers end, and when: a dated, sourced table, and what it says of the things that agents use. Only warns."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _hint(group: Sequence[Use], sound: Sequence[Use]) -> str:
     if 0 in places:
         return f"move the agent: gitune retrain {agent} --on {elsewhere}"
     if None not in places:
-        return f"put another candidate in its place in agents/{agent}/agent.yaml"
+        return f"take it out of agents/{agent}/agent.yaml, or put another in its place"
     if 0 in {use.place for use in candidates}:
         return f"train its successor on {elsewhere} and merge its lock: gitune up -s training"
     return f"move the agent, then train and merge its lock: gitune retrain {agent} --on {elsewhere}"
