@@ -19,15 +19,13 @@ What: TypeAlias = Literal["training", "serving"]
 
 
 def _as_date(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    """A day in quotes. Without them the engine, which writes a stack's file anew, makes a time of day of it."""
+    if value is None:
+        return None
     try:
         return date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"not a date: {value[:40]!r}; write it as 2027-01-06") from None
-
-
-Day: TypeAlias = Annotated[date, BeforeValidator(_as_date)]
+    except (ValueError, TypeError):
+        raise ValueError(f'must be a day in quotes, such as "2027-01-06", not {str(value)[:40]}') from None
 
 
 class Sunset(BaseModel):
@@ -42,9 +40,13 @@ class Sunset(BaseModel):
         tuple[Annotated[str, Field(min_length=1)], ...],
         Field(strict=False, description="Left out: the API. A name also means its variants, 'name:...'."),
     ] = ()
-    ends: Annotated[Day | None, Field(description="The first day without it; null: it does not end for you.")]
+    ends: Annotated[
+        date | None,
+        BeforeValidator(_as_date),
+        Field(description="The first day without it; null: it does not end for you."),
+    ]
     source: Annotated[str, Field(min_length=1, description="Who says so: a URL, or a letter.")]
-    read: Annotated[Day, Field(description="The day when the source said so.")]
+    read: Annotated[date, BeforeValidator(_as_date), Field(description="The day when the source said so.")]
     note: Annotated[str, Field(description="For whom it ends otherwise.")] = ""
 
     def names(self, base_model: str) -> bool:
