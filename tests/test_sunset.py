@@ -133,7 +133,7 @@ def moved(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository
     """An agent that lists Mistral first, and whose locked model is OpenAI's."""
     for name in ("MISTRAL_BASE_URL", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    other = ended(base_models=["nobody's"])  # the engine, which writes the file anew, must leave it right
+    other = ended(base_models=["nobody's"], ends=None)  # the engine, which writes the file anew, must leave it right
     _training_stack(repository, **{"gitune:providers": {"ray": {"sunset": [other]}}})
     repository.add_agent("qa", agent_yaml(training=[{"provider": "mistral"}, {"provider": "local"}]))
     repository.add_agent("support")
