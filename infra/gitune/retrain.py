@@ -98,7 +98,7 @@ def _edited(text: str, wanted: Sequence[dict[str, Any]], index: int | None) -> s
         lines = ["", "training:", *(f"  - {_flow(item)}" for item in wanted)]
         return text + "".join(f"{line}{end}" for line in lines)
     slots = _flow_slots(sequence) if sequence.flow_style else _block_slots(text, sequence)
-    items = [text[start:end] for start, end in slots]
+    items = [text[start:stop] for start, stop in slots]
     if index is None:
         start = slots[0][0]
         return f"{text[:start]}{_new_item(sequence, wanted[0], end)}{text[start:]}"
@@ -115,7 +115,7 @@ def _values(item: yaml.MappingNode) -> dict[str, str]:
 
 def _training_node(text: str) -> yaml.SequenceNode | None:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    found = [value for key, value in root.value if key.value == "training"]
+    found = [value for key, value in root.value if key.value == "training"] if root else []
     return found[0] if found else None
 
 

@@ -23,7 +23,7 @@ def command(stack: str, as_json: bool) -> None:
     changes = plan_changes(project)
     notices = project_notices(project)
     if as_json:
-        items = [*changes, *notices]
-        click.echo(json.dumps([item.as_dict() for item in items], indent=2, ensure_ascii=False))
+        items = [*(change.as_dict() for change in changes), *(notice.as_dict() for notice in notices)]
+        click.echo(json.dumps(items, indent=2, ensure_ascii=False))
     else:
         print_plan(changes, notices)
