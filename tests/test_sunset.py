@@ -175,6 +175,14 @@ def test_plan_tells_it_of_agents_with_and_without_changes(moved: Repository, git
     }
 
 
+def test_up_tells_it_once_before_it_starts(moved: Repository, gitune: Gitune) -> None:
+    moved.write("agents/support/data/train.jsonl", "not JSON\n")  # so that nothing is started
+    result = gitune("up", "-s", "training", "--json")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.count("! qa: mistral: training ended on 2026-07-13") == 1
+    assert result.err.index("! qa: ") < result.err.index("agents/support/data/train.jsonl:1")
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
