@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,19 @@ def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tu
     return tuple(_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
 
 
-def check_project(project: Project) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
-    """The agents that are right, and everything that is wrong with any file of any agent. Reads only."""
-    specs, found = read_agents(project.root)
+def check_project(
+    project: Project, edited: Mapping[str, bytes] | None = None
+) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
+    """The agents that are right, and everything that is wrong with any file of any agent. Reads only.
+
+    `edited` maps agents to an agent.yaml that is not written yet, checked in place of the file.
+    """
+    edited = edited or {}
+    specs, found = read_agents(project.root, edited)
     problems = list(found)
     good: list[AgentSpec] = []
     for spec in specs:
-        wrong = _check_agent(spec, project)
+        wrong = _check_agent(spec, project, edited.get(spec.name))
         problems += wrong
         if not wrong:
             good.append(spec)
@@ -109,11 +115,11 @@ def _request(candidate: Candidate, project: Project, fingerprint: str) -> Traini
     )
 
 
-def _check_agent(spec: AgentSpec, project: Project) -> list[Problem]:
+def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> list[Problem]:
     assembled = assemble(spec, project.root)
     problems = [*assembled.problems, *check_cases(spec, project.root)]
     file = spec.file.relative_to(project.root).as_posix()
-    source = parse_yaml(spec.file.read_bytes(), file)
+    source = parse_yaml(spec.file.read_bytes() if edited is None else edited, file)
     fingerprint = "" if problems else finish(spec, assembled).fingerprint
     for candidate in _candidates(spec, project.stack):
         place: tuple[Any, ...] = ("training",)

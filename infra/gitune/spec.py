@@ -204,8 +204,13 @@ def load_agents(root: Path) -> tuple[AgentSpec, ...]:
     return specs
 
 
-def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
-    """The agents that could be read, and what is wrong with the others."""
+def read_agents(
+    root: Path, edited: Mapping[str, bytes] | None = None
+) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
+    """The agents that could be read, and what is wrong with the others.
+
+    `edited` maps agents to an agent.yaml that is not written yet, read in place of the file.
+    """
     from gitune.spec_checks import check_agents
 
     folder = root / "agents"
@@ -216,7 +221,7 @@ def read_agents(root: Path) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.name.startswith((".", "_")):
             continue
-        spec, found = _read_agent(entry, root)
+        spec, found = _read_agent(entry, root, (edited or {}).get(entry.name))
         problems += found
         if spec is not None:
             specs.append(spec)
@@ -256,7 +261,7 @@ def validate_block(model: type[BaseModel], block: Mapping[str, Any], source: Yam
         raise InvalidInput(problems)
 
 
-def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Problem]]:
+def _read_agent(folder: Path, root: Path, edited: bytes | None) -> tuple[AgentSpec | None, list[Problem]]:
     from gitune.spec_checks import check_agent
 
     path = folder / "agent.yaml"
@@ -270,7 +275,7 @@ def _read_agent(folder: Path, root: Path) -> tuple[AgentSpec | None, list[Proble
         problems.append(Problem(shown, 0, f"bad agent name '{folder.name}' (the folder is the name)", hint))
     if path.resolve() != root.resolve() / shown:
         return None, [*problems, Problem(shown, 0, "agent.yaml must not be a symbolic link")]
-    source = parse_yaml(path.read_bytes(), shown)
+    source = parse_yaml(path.read_bytes() if edited is None else edited, shown)
     if source.problems:
         return None, [*problems, *source.problems]
     if not isinstance(source.data, dict):

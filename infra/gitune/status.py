@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from typing import Any
 
 from gitune.deploy import Route, read_routes
 from gitune.errors import ProviderError
 from gitune.lock import Lock, read_lock
+from gitune.notices import notices_of
 from gitune.project import Project
 from gitune.providers.base import Job, TrainingKey
 from gitune.reconcile import ModelState
 from gitune.spec import AgentSpec, load_agents
 from gitune.state import resource_outputs
+from gitune.sunset import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +34,25 @@ class AgentStatus:
     alias: str
     alias_note: str
     note: str
+    sunset: tuple[Notice, ...] = ()
+    """What it relies on that has ended, or soon ends."""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "sunset": [notice.as_dict() for notice in self.sunset]}
 
 
-def read_status(project: Project, deployment: Mapping[str, Any]) -> tuple[AgentStatus, ...]:
+def read_status(project: Project, deployment: Mapping[str, Any], today: date | None = None) -> tuple[AgentStatus, ...]:
     """Rows by agent, of what is declared or recorded. Asks the provider of every running job, nobody else."""
     specs = {spec.name: spec for spec in load_agents(project.root)}
     models = resource_outputs(deployment, "FineTunedModel")
     routes = read_routes(project.routes_file)
+    notices = notices_of(specs.values(), project, today)
     rows = []
     for name in sorted(specs.keys() | models.keys()):
         state = ModelState.from_outputs(models[name]) if name in models else None
         lock = read_lock(project.lock_file(name))
-        rows.append(_row(name, specs.get(name), state, _job(project, state), lock, routes))
+        row = _row(name, specs.get(name), state, _job(project, state), lock, routes)
+        rows.append(replace(row, sunset=tuple(notice for notice in notices if notice.agent == name)))
     return tuple(rows)
 
 

@@ -17,12 +17,14 @@ def command(stack: str, retry: bool, as_json: bool) -> int:
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
     with 0 when every agent is settled.
     """
+    from gitune.notices import project_notices
     from gitune.project import Project
     from gitune.report.terminal import TerminalReporter, print_outcomes
     from gitune.up import outcome_json, run_up
 
     project = Project.open(stack)
     with TerminalReporter() as reporter:
+        reporter.notices(project_notices(project))
         outcomes = run_up(project, reporter, retry_failed=retry)
     if as_json:
         click.echo(outcome_json(outcomes))

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gitune.prices import Price
+from gitune.sunset import Sunset
 
 ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -26,6 +27,9 @@ class ProviderSettings(BaseModel):
     prices: Annotated[
         dict[str, Price], Field(description="By base model or hardware flavour, in place of gitune's table.")
     ] = Field(default_factory=dict)
+    sunset: Annotated[
+        tuple[Sunset, ...], Field(strict=False, description="Known ends, before those of gitune's table.")
+    ] = ()
 
 
 class HttpSettings(ProviderSettings):

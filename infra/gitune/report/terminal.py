@@ -15,6 +15,7 @@ from gitune.plan import Change
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
 from gitune.status import AgentStatus
+from gitune.sunset import Notice
 from gitune.up import AgentOutcome
 
 _SIGNS = {"train": "+", "deploy": "+", "remove": "-"}
@@ -59,6 +60,10 @@ class TerminalReporter:
     def change(self, change: Change) -> None:
         self.note(f"  {_SIGNS.get(change.action, '~')} {change.agent}: {change.summary}")
         for line in _below(change):
+            self.note(f"  {line}")
+
+    def notices(self, notices: Iterable[Notice]) -> None:
+        for line in notice_lines(notices):
             self.note(f"  {line}")
 
     def jobs(self, jobs: Mapping[str, Job], states: Mapping[str, ModelState]) -> None:
@@ -165,14 +170,27 @@ def _below(change: Change) -> Iterable[str]:
     yield from (f"    {line}" for line in (change.forecast.lines() if change.forecast else ()))
 
 
-def print_plan(changes: Iterable[Change]) -> None:
-    """The changes in order, and what follows from them."""
+def notice_lines(notices: Iterable[Notice]) -> Iterable[str]:
+    """Each end that concerns an agent, and what to do next."""
+    for notice in notices:
+        yield f"! {notice.agent}: {notice.message}"
+        yield f"    hint: {notice.hint}"
+
+
+def print_plan(changes: Iterable[Change], notices: Iterable[Notice] = ()) -> None:
+    """The changes in order, what ends at the agents' providers, and what follows from the changes."""
     console = Console(highlight=False, soft_wrap=True)
-    changes = tuple(changes)
-    for change in changes:
+    changes, notices = tuple(changes), tuple(notices)
+    for number, change in enumerate(changes):
         console.print(f"{_SIGNS.get(change.action, '~')} {change.agent}: {change.summary}", markup=False)
         for line in _below(change):
             console.print(line, markup=False)
+        if all(later.agent != change.agent for later in changes[number + 1 :]):
+            for line in notice_lines(notice for notice in notices if notice.agent == change.agent):
+                console.print(line, markup=False)
+    changed = {change.agent for change in changes}
+    for line in notice_lines(notice for notice in notices if notice.agent not in changed):
+        console.print(line, markup=False)
     if not changes:
         console.print("no change")
     if any(change.action in ("train", "retrain", "resume", "adopt") for change in changes):
@@ -180,11 +198,15 @@ def print_plan(changes: Iterable[Change]) -> None:
 
 
 def print_status(rows: Iterable[AgentStatus]) -> None:
-    """One line for each agent."""
+    """One line for each agent, and what ends at its providers."""
+    rows = tuple(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("agent", "model", "on", "version", "accuracy", "alias", "note"):
         table.add_column(title, no_wrap=title != "note")
     for row in rows:
         accuracy = f"{row.accuracy:.0%}" if row.accuracy is not None else "-"
         table.add_row(row.agent, row.model, row.provider or "-", row.version or "-", accuracy, row.alias_note, row.note)
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for line in notice_lines(notice for row in rows for notice in row.sunset):
+        console.print(line, markup=False)
