@@ -24,6 +24,7 @@ from gitune.providers.base import Job, ListedJob, Model, TrainingKey, TrainingRe
 from gitune.reconcile import ModelState
 from gitune.report.drift import drift_markdown, escaped
 from gitune.spec import load_agents
+from gitune.testing import Fault
 from tests.conftest import Repository, Result, agent_yaml
 from tests.servers import mistral
 from tests.servers.mistral import MistralServer
@@ -226,7 +227,7 @@ def deployed(repository: Repository) -> Repository:
 def test_nothing_recorded_and_nothing_there(repository: Repository, gitune: Callable[..., Result]) -> None:
     repository.add_agent("support")
     result = gitune("drift")
-    assert (result.code, result.out) == (0, "no drift in stack dev\n")
+    assert (result.code, result.out) == (0, "no drift found in stack dev\n")
     assert not (repository.root / ".gitune").exists()
 
 
@@ -383,6 +384,16 @@ def test_other_stacks_know_jobs_too(repository: Repository, server: MistralServe
     (repository.root / "Pulumi.other.yaml").write_text("config: {}\n")
     write_state(repository, "other", {"qa": ModelState("running", job.key, "mistral", "base", job.job_id)}, {})
     assert drift("training") == (0, [])
+
+
+def test_models_are_asked_for_where_only_the_training_api_is_gone(
+    trained: tuple[MistralServer, str], drift: Drift
+) -> None:
+    server, model_id = trained
+    server.archived.add(model_id)
+    server.plant(Fault("status", 410), on_submit=False)
+    code, found = drift("training")
+    assert (code, [item["kind"] for item in found]) == (2, ["model-archived", "unreachable"])
 
 
 def test_no_answer_is_listed_and_is_no_drift(

@@ -28,7 +28,7 @@ def print_drift(findings: Sequence[Finding], stack: str) -> None:
     if drift:
         console.print(table)
     else:
-        console.print(f"no drift in stack {stack}")
+        console.print(f"no drift found in stack {stack}")
     for hint in dict.fromkeys((finding.agent or finding.provider, finding.hint) for finding in drift):
         console.print(Text(fit(f"hint: {': '.join(hint)}", _LONGEST)))
     for finding in findings:
@@ -39,7 +39,7 @@ def print_drift(findings: Sequence[Finding], stack: str) -> None:
 def drift_markdown(findings: Sequence[Finding], stack: str) -> str:
     """One section for each agent, then one for each provider's account; ends with a line feed."""
     drift = sum(finding.drift for finding in findings)
-    count = f"{drift} difference{'' if drift == 1 else 's'}" if drift else "No drift"
+    count = f"{drift} difference{'' if drift == 1 else 's'}" if drift else "No drift found"
     parts = [f"{count} in stack {escaped(stack)}."]
     for title in dict.fromkeys(map(_title, findings)):
         parts += [f"## {escaped(title)}", "\n".join(_table([f for f in findings if _title(f) == title]))]
