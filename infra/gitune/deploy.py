@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gitune.errors import UserError
 from gitune.files import locked, read_json, write_atomic
 
 
@@ -22,10 +23,14 @@ class Route:
 
 
 def read_routes(path: Path) -> Mapping[str, Route]:
-    """Routes by alias; none when the file is missing or unreadable."""
+    """Routes by alias; none when the file is missing or not JSON. Raises UserError for entries that are no routes."""
     data = read_json(path)
     routes: dict[str, Any] = data.get("routes", {}) if isinstance(data, dict) else {}
-    return {alias: Route(**route) for alias, route in routes.items()}
+    try:
+        return {alias: Route(**route) for alias, route in routes.items()}
+    except (TypeError, AttributeError):
+        hint = "delete the file and run gitune up, which writes it anew"
+        raise UserError(f"{path}: not routes of aliases to models", hint=hint) from None
 
 
 def set_route(path: Path, alias: str, route: Route) -> None:

@@ -12,7 +12,8 @@
         ├── Unavailable           time-out, 5xx, cut connection         retry later
         └── NotFound              no such job or model
 
-Ctrl-C exits with 130; anything that is not a GituneError is our bug and exits with 3.
+Ctrl-C exits with 130; anything that is not a GituneError is our bug and exits with 3. `gitune drift` exits with 2 when
+it finds drift, which is no error.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 EXIT_USER = 1
+EXIT_DRIFT = 2
 EXIT_BUG = 3
 EXIT_INTERRUPTED = 130
 

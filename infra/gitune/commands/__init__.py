@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "up": "Train, benchmark, gate and deploy what the agents declare.",
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "status": "Show where each agent stands.",
+    "drift": "Find what providers and routes differ in from what is recorded.",
     "validate": "Check every agent's files. Starts nothing.",
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",
@@ -78,7 +79,7 @@ def program_name() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 the user's to mend, 130 Ctrl-C, 3 our bug."""
+    """Run the command line and exit: 0 done, 1 the user's to mend, 2 drift, 130 Ctrl-C, 3 our bug."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NewType, Protocol
+from typing import Any, ClassVar, Literal, NewType, Protocol, runtime_checkable
 
 from gitune.errors import Problem, ProviderError
 from gitune.hashing import canonical_json, sha256
@@ -93,6 +93,20 @@ class Job:
     cost_usd: float | None = None
     detail: str = ""
     """What it is doing, in a few words."""
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job of an account, whoever started it, as far as a list tells of it."""
+
+    job_id: str
+    status: JobStatus
+    key: str | None
+    """The first 16 digits of the training key that it carries; None: it carries none of gitune's."""
 
     @property
     def live(self) -> bool:
@@ -191,6 +205,15 @@ class Provider(Protocol):
 
     def chat_target(self, model_id: str) -> ChatTarget:
         """How to reach the model. Raises NotFound."""
+        ...
+
+
+@runtime_checkable
+class ListsAllJobs(Protocol):
+    """What a provider may offer beside the nine calls: then `gitune drift` finds jobs of unknown origin."""
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        """Every job that the account's list shows, in one list, of whatever status."""
         ...
 
 

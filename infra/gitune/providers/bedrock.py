@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -34,6 +34,7 @@ from gitune.providers.base import (
     Estimate,
     Job,
     JobStatus,
+    ListedJob,
     Model,
     TrainingDefaults,
     TrainingKey,
@@ -152,6 +153,9 @@ class BedrockProvider:
         listed = self._listed(nameContains="gitune-")
         newest = {key: found for key in keys if (found := self._newest(key, listed)) is not None}
         return {key: self._job(key, found) for key, found in newest.items()}
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        return [_listed_job(said) for said in self._listed()]
 
     def cancel_job(self, job_id: str) -> None:
         try:
@@ -315,6 +319,11 @@ def _attempt(name: str, key: TrainingKey) -> int:
     """Which attempt of this training has the name, counted from 1; 0: none has."""
     match = _NAME.fullmatch(name)
     return int(match["attempt"] or 1) if match and match["short"] == short(key) else 0
+
+
+def _listed_job(said: Mapping[str, Any]) -> ListedJob:
+    name = _NAME.fullmatch(said["jobName"])
+    return ListedJob(said["jobArn"], _STATUS.get(said["status"], "unknown"), name["short"] if name else None)
 
 
 def _detail(said: Mapping[str, Any]) -> str:

@@ -35,6 +35,8 @@ from gitune.prices import HourPrice, Tokens, find_price, gpu_minutes, hour_cost
 from gitune.providers.base import (
     Estimate,
     Job,
+    JobStatus,
+    ListedJob,
     LocalTarget,
     Model,
     TrainingDefaults,
@@ -57,6 +59,16 @@ _ARCHIVED = "gitune-archived"
 _MOUNT = "/gitune"
 _DOWNLOAD_SECONDS = 1800.0  # patience with another process that downloads the same adapter
 _MOST_LISTED = 10_000
+_STATUS: Mapping[str, JobStatus] = MappingProxyType(
+    {
+        "SCHEDULING": "queued",
+        "RUNNING": "running",
+        "COMPLETED": "succeeded",
+        "CANCELED": "cancelled",
+        "DELETED": "cancelled",
+        "ERROR": "failed",
+    }
+)
 _ENDED = frozenset({"COMPLETED", "CANCELED", "ERROR", "DELETED"})
 _UNITS_PER_HOUR: Mapping[str, int] = MappingProxyType({"second": 3600, "minute": 60, "hour": 1})
 
@@ -145,6 +157,11 @@ class HuggingFaceProvider:
         with sdk_errors():
             infos = self._infos(_OURS, keys)
             return {key: job for key in infos if (job := self._latest(key, infos[key])) is not None}
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        """All of the namespace, of whatever kind. A failed one may have left a good adapter: a list cannot tell."""
+        with sdk_errors():
+            return [_listed_job(info) for info in self._listed({})]
 
     def cancel_job(self, job_id: str) -> None:
         with sdk_errors():
@@ -319,6 +336,11 @@ def _job_files(dataset: Path) -> dict[str, tuple[str, bytes]]:
 
 def _named(stem: str, suffix: str, data: bytes) -> tuple[str, bytes]:
     return f"{stem}-{hashlib.sha256(data).hexdigest()[:32]}.{suffix}", data
+
+
+def _listed_job(info: Any) -> ListedJob:
+    key = (info.labels or {}).get(_KEY_LABEL)
+    return ListedJob(info.id, _STATUS.get(info.status.stage, "unknown"), short(key) if key else None)
 
 
 def _seconds(info: Any) -> float | None:

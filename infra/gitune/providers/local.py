@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -35,6 +35,7 @@ from gitune.providers.base import (
     Estimate,
     Job,
     JobStatus,
+    ListedJob,
     LocalTarget,
     Model,
     TrainingDefaults,
@@ -102,6 +103,11 @@ class LocalProvider:
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
         return {key: job for key in keys if (job := self.find_job(key)) is not None}
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        configs = ((path.parent, read_json(path)) for path in sorted(self._folder.glob("*/config.json")))
+        jobs = [_read_job(folder, TrainingKey(config["key"])) for folder, config in configs if config is not None]
+        return [ListedJob(job.job_id, job.status, short(job.key)) for job in jobs]
 
     def cancel_job(self, job_id: str) -> None:
         folder = self._folder / job_id

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from gitune.providers.base import (
     HttpTarget,
     Job,
     JobStatus,
+    ListedJob,
     Model,
     TrainingDefaults,
     TrainingKey,
@@ -41,6 +42,7 @@ KEY_VARIABLE, URL_VARIABLE = "MISTRAL_API_KEY", "MISTRAL_BASE_URL"
 DEFAULT_URL = "https://api.mistral.ai"
 _PAGE = 100
 _MOST_PAGES = 50
+_SHORT_KEY = re.compile(r"[0-9a-f]{16}")
 _STATUS: Mapping[str, JobStatus] = {
     "QUEUED": "queued",
     "STARTED": "running",
@@ -117,6 +119,10 @@ class MistralProvider:
             jobs = {key: latest_attempt(_job(key, item) for item in items) for key, items in listed.items()}
             return {key: self._with_reason(client, job) for key, job in jobs.items() if job is not None}
 
+    def all_jobs(self) -> Sequence[ListedJob]:
+        with self._training_api() as client:
+            return [_listed_job(found) for found in self._pages(client, None)]
+
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
             upload = upload_files(dataset, self.name)
@@ -156,14 +162,19 @@ class MistralProvider:
         return HttpTarget("mistral", self._url, model_id, model.base_model, self._key_variable)
 
     def _listed(self, client: Any, suffix: str | None) -> list[Any]:
-        """Jobs from the oldest, all pages; those of other kinds (classifiers) are not ours."""
+        """Jobs from the oldest; those of other kinds (classifiers) are not ours."""
+        jobs = (job for job in self._pages(client, suffix) if job.job_type == "completion")
+        return sorted(jobs, key=lambda job: job.created_at)
+
+    def _pages(self, client: Any, suffix: str | None) -> list[Any]:
+        """Jobs of all kinds, all pages."""
         found: list[Any] = []
         for page in range(_MOST_PAGES):
             answer = client.fine_tuning.jobs.list(page=page, page_size=_PAGE, suffix=suffix)
             found += answer.data or []
             if len(found) >= answer.total or not answer.data:
                 break
-        return sorted((job for job in found if job.job_type == "completion"), key=lambda job: job.created_at)
+        return found
 
     def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
         """The job that this clone submitted, when no list shows it yet."""
@@ -275,6 +286,14 @@ def _job(key: TrainingKey, said: Any) -> Job:
         cost_usd=_cost(said.metadata) if ended else None,
         detail=str(said.status).lower().replace("_", " "),
     )
+
+
+def _listed_job(said: Any) -> ListedJob:
+    """A kind of job that a later Mistral adds has perhaps neither ID nor status nor suffix that the SDK can read."""
+    raw = getattr(said, "raw", None) or {}
+    job_id, status, suffix = (getattr(said, name, None) or raw.get(name) for name in ("id", "status", "suffix"))
+    ours = isinstance(suffix, str) and said.job_type == "completion" and _SHORT_KEY.fullmatch(suffix)
+    return ListedJob(str(job_id or ""), _STATUS.get(str(status), "unknown"), str(suffix) if ours else None)
 
 
 def _eta_seconds(said: Any) -> float | None:

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from gitune.providers.base import (
     HttpTarget,
     Job,
     JobStatus,
+    ListedJob,
     Model,
     TrainingDefaults,
     TrainingKey,
@@ -117,6 +118,10 @@ class OpenAIProvider:
                 self._add_unlisted(client, key, listed)
             jobs = {key: latest_attempt(self._job(key, item) for item in items) for key, items in listed.items()}
             return {key: job for key, job in jobs.items() if job is not None}
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        with self._client() as client:
+            return [_listed_job(found) for found in self._listed(client, None)]
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
@@ -275,6 +280,13 @@ def _key_of(said: Any, wanted: Mapping[str, TrainingKey]) -> TrainingKey | None:
     shown = str(_told(said, "user_provided_suffix") or _told(said, "fine_tuned_model"))
     found = (wanted.get(digits) for digits in re.findall(r"[0-9a-f]{16}", shown))
     return next((key for key in found if key), None)
+
+
+def _listed_job(said: Any) -> ListedJob:
+    told = (_told(said, "metadata") or {}).get(METADATA_KEY)
+    suffix = re.fullmatch(r"[0-9a-f]{16}", str(_told(said, "user_provided_suffix")))
+    key = short(told) if told else suffix[0] if suffix else None
+    return ListedJob(said.id, _STATUS.get(said.status, "unknown"), key)
 
 
 def _failure(said: Any) -> ProviderError:

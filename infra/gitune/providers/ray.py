@@ -34,6 +34,7 @@ from gitune.prices import Tokens
 from gitune.providers.base import (
     Estimate,
     Job,
+    ListedJob,
     LocalTarget,
     Model,
     TrainingDefaults,
@@ -52,6 +53,7 @@ from gitune.providers.ray_jobs import (
     attempts_by_name,
     job_id_of,
     job_of_outcome,
+    listed_job,
     read_job,
 )
 from gitune.providers.settings import HttpSettings
@@ -173,6 +175,9 @@ class RayProvider:
         attempts = attempts_by_name(self._client().jobs())
         known = [key for key in rest if short(key) in there or short(key) in attempts]
         return {**jobs, **self._each(lambda key: self._job(key, attempts.get(short(key), [])), known)}
+
+    def all_jobs(self) -> Sequence[ListedJob]:
+        return [listed_job(info) for info in self._client().jobs()]
 
     def cancel_job(self, job_id: str) -> None:
         """Ray stops a running job within seconds, and a waiting one only when its turn comes: then it ends at once."""

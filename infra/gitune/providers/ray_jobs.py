@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitune.errors import ProviderError, QuotaExceeded, Rejected
-from gitune.providers.base import Job, JobStatus, TrainingKey, short
+from gitune.providers.base import Job, JobStatus, ListedJob, TrainingKey, short
 from gitune.providers.ray_client import last_line
 from gitune.providers.wire import quota_kind
 
@@ -85,6 +85,14 @@ def job_of_outcome(key: TrainingKey, outcome: Mapping[str, Any], usd_per_hour: f
         model_id = PREFIX + short(key)
         return Job(key, job_id, "succeeded", model_id, seconds=seconds, cost_usd=cost, detail="finished")
     return Job(key, job_id, "failed", error=_error(outcome), seconds=seconds, cost_usd=cost)
+
+
+def listed_job(info: Info) -> ListedJob:
+    """One submission without what the store says of it: `SUCCEEDED` is what Ray calls it."""
+    words: Mapping[str, JobStatus] = {**_WORDS, "SUCCEEDED": "succeeded", "FAILED": "failed"}
+    job_id = info.get("submission_id") or info.get("job_id") or ""
+    name = JOB_ID.fullmatch(job_id)
+    return ListedJob(job_id, words.get(info["status"], "unknown"), name[1] if name else None)
 
 
 def _facts(info: Info, status: Mapping[str, Any], now: float, usd_per_hour: float | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from gitune.errors import (
     Unavailable,
 )
 from gitune.prices import Tokens
-from gitune.providers.base import Job, Provider, TrainingKey
+from gitune.providers.base import Job, ListsAllJobs, Provider, TrainingKey, short
 from gitune.testing.world import Fault, World
 
 ANSWERS: list[tuple[Fault, type[ProviderError]]] = [
@@ -165,6 +165,21 @@ class ProviderConformance:
         assert found is not None
         assert found.job_id == job.job_id
         assert world.jobs() == 1
+
+    # --- what a provider may offer beside the nine calls
+
+    def test_all_jobs_are_those_of_the_account(self, world: World) -> None:
+        provider = world.provider()
+        if not isinstance(provider, ListsAllJobs):
+            pytest.skip("cannot list all jobs")
+        assert list(provider.all_jobs()) == []
+        job = provider.submit_job(world.request(), world.dataset())
+        (listed,) = provider.all_jobs()
+        assert (listed.job_id, listed.key, listed.live) == (job.job_id, short(job.key), True)
+        world.finish(job)
+        (listed,) = world.second_clone().all_jobs()  # type: ignore[attr-defined]
+        assert listed.job_id == job.job_id
+        assert listed.live or listed.status == "succeeded"  # a list may lag
 
     # --- to the end, and after it
 
