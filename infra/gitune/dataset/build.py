@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitune.dataset.chat import Example
+from gitune.dataset.chat import Example, first_problems
 from gitune.dataset.index import Index, build_index
 from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
@@ -99,7 +99,7 @@ def assemble(spec: AgentSpec, root: Path) -> Assembled:
         examples = (*examples, *_kept_repeats(index, wish))
     problems = [*Cleaned((), repeats).problems(), *cleaned.problems()]
     if spec.dataset.weights == "error":
-        problems += refused_weights(examples)
+        problems += first_problems(refused_weights(examples))
     if not any(example.weight for example in examples) and not problems:
         file = spec.file.relative_to(root).as_posix()
         problems.append(Problem(file, 0, "no example is left after the rules, or the mix allows none"))

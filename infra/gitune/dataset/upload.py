@@ -1,17 +1,21 @@
-"""A dataset's folder → the very bytes that a provider is sent."""
+"""A dataset's folder → the very bytes that a provider is sent; and what stands in the way, known before they are."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gitune.dataset.chat import Example, parse_line
+from gitune.dataset.chat import Example, first_problems, parse_line
 from gitune.dataset.formats import Reader
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.dataset.render import Purpose, render
 from gitune.errors import Problem, Rejected
+
+if TYPE_CHECKING:
+    from gitune.dataset.build import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,21 @@ def upload_files(dataset: Path, form: str) -> Upload:
     """What `form` (a key of render.FORMATS) makes of a dataset. Raises Rejected with what it cannot say or take."""
     train = _rendered(dataset / TRAIN_FILE, form, "train")
     return Upload(train, _rendered(dataset / VALIDATION_FILE, form, "validation") or None)
+
+
+def unsendable(dataset: Dataset, form: str) -> list[Problem]:
+    """What `upload_files` would refuse, before the dataset is written: line 0 for a file as a whole, else the source."""
+    examples = (e if e.weight == 1.0 else replace(e, weight=1.0) for e in dataset.assembled.examples)
+    by_line = {example.canonical(): example for example in examples}
+    problems: list[Problem] = []
+    purposes: tuple[tuple[Purpose, tuple[str, ...]], ...] = (
+        ("train", dataset.train),
+        ("validation", dataset.validation),
+    )
+    for purpose, lines in purposes:
+        if purpose == "train" or lines:
+            problems += render([by_line[line] for line in lines], form, purpose=purpose).problems
+    return first_problems(problems)
 
 
 def _rendered(path: Path, form: str, purpose: Purpose) -> bytes:
