@@ -180,7 +180,7 @@ def _settings(spec: AgentSpec, root: Path) -> Settings:
         severities=severities,
         language=spec.dataset.language,
         max_tokens=limit.tokens if limit else None,
-        count_tokens=counting(limit, exact=exact) if limit else None,
+        count_tokens=counting(limit, exact=exact, cache=root / ".gitune" / "stats") if limit else None,
         cases_file=shown_cases(spec, root),
     )
 

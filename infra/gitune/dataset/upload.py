@@ -43,7 +43,7 @@ def upload_files(dataset: Path, form: str) -> Upload:
 
 
 def unsendable(dataset: Dataset, form: str) -> list[Problem]:
-    """What `upload_files` would refuse, before the dataset is written: line 0 for a file as a whole, else the source."""
+    """What `upload_files` would refuse of a dataset that is not written yet; line 0 is that of a file as a whole."""
     examples = (e if e.weight == 1.0 else replace(e, weight=1.0) for e in dataset.assembled.examples)
     by_line = {example.canonical(): example for example in examples}
     problems: list[Problem] = []
