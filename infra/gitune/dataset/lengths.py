@@ -25,8 +25,8 @@ LONGEST: Mapping[str, int] = MappingProxyType(
         "gpt-3.5-turbo-0613": 4_096,
     }
 )
-"""Tokens of an example, by base model: OpenAI's guide to fine-tuning, "Training examples context length". What is beyond
-is cut at the end, without a word, and the end is the answer. A model whose limit nobody confirmed is not here."""
+"""Tokens of an example, by base model: OpenAI's guide to fine-tuning, "Training examples context length". What is
+beyond is cut at the end, without a word, and the end is the answer. A limit that nobody confirmed is not here."""
 
 _FRAME = 16  # tokens that a chat template adds around a message, at most; a system message of its own is one more
 _LEAST_SHARE = 0.65
@@ -61,8 +61,8 @@ def length_limit(spec: AgentSpec) -> Limit | None:
 def counting(limit: Limit, *, exact: bool, cache: Path) -> Callable[[Sequence[Example]], Counts]:
     """Counts tokens, up to `limit` at least: an example whose bytes fit has fewer, because a token is a byte or more.
 
-    What was counted is kept in the folder `cache`. Without the base model's own tokenizer the count is the least that it
-    can be; with `exact` that is refused, because which examples are dropped must not depend on the machine. Raises
+    What was counted is kept in the folder `cache`. Without the base model's own tokenizer the count is the least that
+    it can be; with `exact` that is refused, because which examples are dropped must not depend on the machine. Raises
     UserError.
     """
 
