@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gitune.dataset.chat import Example, first_problems
@@ -57,6 +57,12 @@ class Dataset:
     fingerprint: str
     assembled: Assembled
     """Where it came from, and what the rules found."""
+
+    def examples_of(self, lines: Iterable[str]) -> list[Example]:
+        """The examples behind lines of `train` or `validation`; a line that stands twice gives its example twice."""
+        examples = (e if e.weight == 1.0 else replace(e, weight=1.0) for e in self.assembled.examples)
+        by_line = {example.canonical(): example for example in examples}
+        return [by_line[line] for line in lines]
 
 
 def build_dataset(spec: AgentSpec, root: Path) -> Dataset:

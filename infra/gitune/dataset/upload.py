@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,17 +44,10 @@ def upload_files(dataset: Path, form: str) -> Upload:
 
 def unsendable(dataset: Dataset, form: str) -> list[Problem]:
     """What `upload_files` would refuse of a dataset that is not written yet; line 0 is that of a file as a whole."""
-    examples = (e if e.weight == 1.0 else replace(e, weight=1.0) for e in dataset.assembled.examples)
-    by_line = {example.canonical(): example for example in examples}
-    problems: list[Problem] = []
-    purposes: tuple[tuple[Purpose, tuple[str, ...]], ...] = (
-        ("train", dataset.train),
-        ("validation", dataset.validation),
-    )
-    for purpose, lines in purposes:
-        if purpose == "train" or lines:
-            problems += render([by_line[line] for line in lines], form, purpose=purpose).problems
-    return first_problems(problems)
+    found = render(dataset.examples_of(dataset.train), form).problems
+    if dataset.validation:
+        found += render(dataset.examples_of(dataset.validation), form, purpose="validation").problems
+    return first_problems(found)
 
 
 def _rendered(path: Path, form: str, purpose: Purpose) -> bytes:
