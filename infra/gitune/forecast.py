@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gitune.dataset.build import Dataset
-from gitune.dataset.stats import Stats, dataset_stats, known_stats
+from gitune.dataset.stats import dataset_stats, known_stats
 from gitune.dataset.tokens import TokenCounter, token_counter
 from gitune.errors import GituneError
 from gitune.prices import Range, Tokens
 from gitune.project import Project
 from gitune.providers.base import Estimate, TrainingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the model in place was trained on, counted by the same tokenizer."""
+
+    examples: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +37,40 @@ class Forecast:
     """Examples that rules left out."""
     estimates: tuple[tuple[str, Estimate], ...]
     """By provider, in the order of the candidates."""
+    before: Before | None = None
+    """Where another dataset was trained on, and its tokens are known."""
 
     def lines(self) -> tuple[str, ...]:
         """For people, most important first."""
-        mark = "about " if self.tokens.estimated else ""
-        said = [f"{mark}{self.tokens.count:,} tokens, each read once an epoch"]
+        said = [f"{self._size()}, each read once an epoch"]
         said += [f"{provider}: {describe_estimate(estimate)}" for provider, estimate in self.estimates]
         said += self.shortfalls
         if self.dropped:
             said.append(f"{self.dropped:,} example(s) dropped by rules: see findings.jsonl in the dataset's folder")
         return tuple(said)
 
+    def _size(self) -> str:
+        mark = "about " if self.tokens.estimated else ""
+        if self.before is None:
+            return f"{mark}{self.tokens.count:,} tokens"
+        examples = f"{self.before.examples:,} → {self.examples:,} examples"
+        return f"{examples}, {mark}{self.before.tokens:,} → {self.tokens.count:,} tokens"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "examples": self.examples,
             "tokens": self.tokens.count,
             "tokens_estimated": self.tokens.estimated,
+            "before": asdict(self.before) if self.before else None,
             "shortfalls": list(self.shortfalls),
             "dropped": self.dropped,
             "estimates": [{"provider": p, "usd": e.usd, "minutes": e.minutes} for p, e in self.estimates],
         }
 
 
-def forecast(dataset: Dataset, requests: Sequence[TrainingRequest], project: Project) -> Forecast:
+def forecast(
+    dataset: Dataset, requests: Sequence[TrainingRequest], project: Project, before: Before | None = None
+) -> Forecast:
     """Tokens by the first candidate's own tokenizer where it is here; counted once for each dataset. Calls nobody."""
     tokens = training_tokens(dataset, requests[0].base_model, project)
     assembled = dataset.assembled
@@ -61,21 +80,27 @@ def forecast(dataset: Dataset, requests: Sequence[TrainingRequest], project: Pro
         shortfalls=assembled.choice.shortfalls,
         dropped=sum(finding.dropped for finding in assembled.findings),
         estimates=tuple((request.provider, _estimate(project, request, tokens)) for request in requests),
+        before=before,
     )
 
 
 def training_tokens(dataset: Dataset, base_model: str, project: Project) -> Tokens:
-    """Of the examples that are trained on, once."""
-    cache = project.state_folder / "stats"
-    counter = _counter(base_model)
-    stats = dataset_stats(dataset.assembled.examples, counter, fingerprint=dataset.fingerprint, cache=cache)
-    return _trained_on(stats, len(dataset.train))
+    """Of the examples that are trained on, once; those of weight 2 twice, those that are held back not at all."""
+    examples = dataset.examples_of(dataset.train)
+    name, cache = _name(dataset.fingerprint), project.state_folder / "stats"
+    stats = dataset_stats(examples, _counter(base_model), fingerprint=name, cache=cache)
+    return Tokens(stats.tokens, stats.estimated)
 
 
-def recorded_estimate(request: TrainingRequest, examples: int, project: Project) -> Estimate:
-    """The estimate of a training of so many examples whose plan was made on this machine; else unknown."""
-    stats = known_stats(request.fingerprint, _counter(request.base_model), project.state_folder / "stats")
-    return _estimate(project, request, _trained_on(stats, examples) if stats else None)
+def recorded_tokens(fingerprint: str, base_model: str, project: Project) -> Tokens | None:
+    """What `training_tokens` said of a dataset when a plan was made on this machine; else None."""
+    stats = known_stats(_name(fingerprint), _counter(base_model), project.state_folder / "stats")
+    return Tokens(stats.tokens, stats.estimated) if stats else None
+
+
+def recorded_estimate(request: TrainingRequest, project: Project) -> Estimate:
+    """The estimate of a training whose plan was made on this machine; else unknown."""
+    return _estimate(project, request, recorded_tokens(request.fingerprint, request.base_model, project))
 
 
 def describe_estimate(estimate: Estimate) -> str:
@@ -107,9 +132,9 @@ def _counter(base_model: str) -> TokenCounter:
     return token_counter(base_model, unpacked_base_model(base_model))
 
 
-def _trained_on(stats: Stats, examples: int) -> Tokens:
-    """All tokens, less the share that is held back."""
-    return Tokens(round(stats.tokens * examples / max(stats.examples, 1)), stats.estimated)
+def _name(fingerprint: str) -> str:
+    """Of the cached facts: not of the whole dataset, but of what is trained on."""
+    return f"{fingerprint}/train"
 
 
 def _estimate(project: Project, request: TrainingRequest, tokens: Tokens | None) -> Estimate:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from gitune.dataset import build_dataset, dataset_folder
+from gitune.dataset import Dataset, build_dataset, dataset_folder
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import ProviderError
-from gitune.forecast import Forecast, forecast
+from gitune.forecast import Before, Forecast, forecast, recorded_tokens
 from gitune.project import Project, checked_agents
 from gitune.providers.base import TrainingKey, TrainingRequest
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
 
+_Build: TypeAlias = Callable[[], Dataset | None]
+"""An agent's dataset as the files are now, built once however often it is asked for; None for one that is no more."""
 Action = Literal["train", "retrain", "adopt", "resume", "deploy", "redeploy", "remove"]
 
 
@@ -49,32 +52,42 @@ def _model_change(step: Step, specs: Mapping[str, AgentSpec], project: Project) 
         return Change(step.agent, "remove", "no longer declared; the trained model is kept")
     candidate = step.wanted["candidates"][0]
     what = f"{candidate['base_model']} on {candidate['provider']}, {int(step.wanted['examples'])} examples"
+    build = functools.cache(lambda: build_dataset(specs[step.agent], project.root) if step.agent in specs else None)
     if step.operation == "create":
-        return _first_training(step, specs, project, what)
-    reasons = _model_reasons(step, specs, project)
+        return _first_training(step, build, project, what)
+    reasons = _model_reasons(step, build, project)
     if not reasons:
         recorded = step.recorded.get("reason") or f"recorded as {step.recorded.get('status')}"
         return Change(step.agent, "resume", f"goes on: {what}", (str(recorded),))
     found = _known_job(project, candidate)
     if found == "succeeded":
         return Change(step.agent, "adopt", "takes the model that was trained for exactly this before", reasons)
-    return Change(step.agent, "retrain", f"trains again: {what}", reasons, _forecast(step, specs, project))
+    return Change(step.agent, "retrain", f"trains again: {what}", reasons, _forecast(step, build, project))
 
 
-def _first_training(step: Step, specs: Mapping[str, AgentSpec], project: Project, what: str) -> Change:
+def _first_training(step: Step, build: _Build, project: Project, what: str) -> Change:
     status = _known_job(project, step.wanted["candidates"][0])
     if status == "succeeded":
         return Change(step.agent, "adopt", f"adopts the finished model: {what}")
     if status is not None:
         return Change(step.agent, "adopt", f"adopts the job that is {status}: {what}")
-    return Change(step.agent, "train", f"trains {what}", forecast=_forecast(step, specs, project))
+    return Change(step.agent, "train", f"trains {what}", forecast=_forecast(step, build, project))
 
 
-def _forecast(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Forecast | None:
-    if step.agent not in specs:
+def _forecast(step: Step, build: _Build, project: Project) -> Forecast | None:
+    dataset = build()
+    if dataset is None:
         return None
     requests = [TrainingRequest.from_recorded(c, step.wanted["fingerprint"]) for c in step.wanted["candidates"]]
-    return forecast(build_dataset(specs[step.agent], project.root), requests, project)
+    return forecast(dataset, requests, project, _before(step, requests[0].base_model, project))
+
+
+def _before(step: Step, base_model: str, project: Project) -> Before | None:
+    old = step.recorded.get("fingerprint")
+    if not old or old == step.wanted["fingerprint"]:
+        return None
+    tokens = recorded_tokens(old, base_model, project)
+    return Before(int(step.recorded["examples"]), tokens.count) if tokens else None
 
 
 def _known_job(project: Project, candidate: Mapping[str, Any]) -> str | None:
@@ -85,10 +98,10 @@ def _known_job(project: Project, candidate: Mapping[str, Any]) -> str | None:
     return job.status if job else None
 
 
-def _model_reasons(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> tuple[str, ...]:
+def _model_reasons(step: Step, build: _Build, project: Project) -> tuple[str, ...]:
     reasons: list[str] = []
     if step.recorded.get("fingerprint") != step.wanted["fingerprint"]:
-        reasons.append(_dataset_reason(step, specs, project))
+        reasons.append(_dataset_reason(step, build, project))
     old = {c["provider"]: c for c in step.recorded.get("candidates", ())}
     new = {c["provider"]: c for c in step.wanted["candidates"]}
     moved = sorted(old.keys() ^ new.keys())
@@ -105,13 +118,13 @@ def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequen
     return [*reasons, *(f"hyperparameter {name}: {before.get(name)} → {after.get(name)}" for name in changed)]
 
 
-def _dataset_reason(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> str:
+def _dataset_reason(step: Step, build: _Build, project: Project) -> str:
     old_fingerprint = str(step.recorded.get("fingerprint", ""))
     change = f"dataset {old_fingerprint[:12]} → {step.wanted['fingerprint'][:12]}"
     folder = dataset_folder(project.root, old_fingerprint)
-    if not (folder / TRAIN_FILE).is_file() or step.agent not in specs:
+    built = build() if (folder / TRAIN_FILE).is_file() else None
+    if built is None:
         return change
-    built = build_dataset(specs[step.agent], project.root)
     new = {*built.train, *built.validation}
     old = {
         line

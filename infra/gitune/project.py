@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gitune.benchmark.cases import check_cases
-from gitune.dataset.build import Assembled, assemble, finish
-from gitune.dataset.render import FORMATS, render
+from gitune.dataset.build import Dataset, assemble, finish
+from gitune.dataset.render import FORMATS
+from gitune.dataset.upload import unsendable
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
 from gitune.providers import check_settings, open_provider
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
-from gitune.yaml_source import parse_yaml
+from gitune.yaml_source import YamlSource, parse_yaml
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -66,6 +67,14 @@ def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tu
     return tuple(_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedAgent:
+    """An agent, and the dataset that was built to check it."""
+
+    spec: AgentSpec
+    dataset: Dataset
+
+
 def check_project(
     project: Project, edited: Mapping[str, bytes] | None = None
 ) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
@@ -73,21 +82,42 @@ def check_project(
 
     `edited` maps agents to an agent.yaml that is not written yet, checked in place of the file.
     """
-    edited = edited or {}
-    specs, found = read_agents(project.root, edited)
-    problems = list(found)
-    good: list[AgentSpec] = []
-    for spec in specs:
-        wrong = _check_agent(spec, project, edited.get(spec.name))
-        problems += wrong
-        if not wrong:
-            good.append(spec)
-    return tuple(good), tuple(problems)
+    specs, problems, _ = _check_all(project, edited=edited)
+    return specs, problems
 
 
 def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSpec, ...]:
     """The agents, all files checked; only those named, if any are. Raises InvalidInput or UserError."""
-    specs, problems = check_project(project)
+    return _wanted(*check_project(project), names)
+
+
+def checked_agent(project: Project, name: str) -> CheckedAgent:
+    """One agent with its dataset, the files of all agents checked. Raises InvalidInput or UserError."""
+    specs, problems, datasets = _check_all(project, keep=name)
+    (spec,) = _wanted(specs, problems, (name,))
+    return CheckedAgent(spec, datasets[name])
+
+
+def _check_all(
+    project: Project, keep: str | None = None, edited: Mapping[str, bytes] | None = None
+) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...], Mapping[str, Dataset]]:
+    """Only one dataset is kept at most: those of all agents may not fit into memory together."""
+    edited = edited or {}
+    specs, found = read_agents(project.root, edited)
+    problems = list(found)
+    good: list[AgentSpec] = []
+    kept: dict[str, Dataset] = {}
+    for spec in specs:
+        wrong, dataset = _check_agent(spec, project, edited.get(spec.name))
+        problems += wrong
+        if not wrong:
+            good.append(spec)
+        if dataset is not None and spec.name == keep:
+            kept[spec.name] = dataset
+    return tuple(good), tuple(problems), kept
+
+
+def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequence[str]) -> tuple[AgentSpec, ...]:
     if problems:
         raise InvalidInput(problems)
     unknown = sorted(set(names) - {spec.name for spec in specs})
@@ -115,12 +145,14 @@ def _request(candidate: Candidate, project: Project, fingerprint: str) -> Traini
     )
 
 
-def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> list[Problem]:
+def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tuple[list[Problem], Dataset | None]:
+    """What is wrong, and the dataset if its sources are right."""
     assembled = assemble(spec, project.root)
     problems = [*assembled.problems, *check_cases(spec, project.root)]
     file = spec.file.relative_to(project.root).as_posix()
     source = parse_yaml(spec.file.read_bytes() if edited is None else edited, file)
-    fingerprint = "" if problems else finish(spec, assembled).fingerprint
+    dataset = None if problems else finish(spec, assembled)
+    fingerprint = dataset.fingerprint if dataset else ""
     for candidate in _candidates(spec, project.stack):
         place: tuple[Any, ...] = ("training",)
         if candidate in spec.training:
@@ -133,13 +165,17 @@ def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> lis
         for wrong in project.provider(candidate.provider).check(request):
             where = (*place, "hyperparameters", wrong.file)
             problems.append(source.problem(where, f"{candidate.provider}: {wrong.message}", wrong.hint))
-    if not problems:
-        problems += _unsendable(spec, project.stack, assembled, file)
-    return problems
+    if dataset is not None and not problems:
+        problems += _unsendable(spec, project.stack, dataset, source)
+    return problems, dataset
 
 
-def _unsendable(spec: AgentSpec, stack: StackSpec, assembled: Assembled, file: str) -> Sequence[Problem]:
-    """What a candidate could not be sent: found before anything is, not by the provider."""
-    examples = [replace(example, weight=1.0) for example in assembled.examples]
+def _unsendable(spec: AgentSpec, stack: StackSpec, dataset: Dataset, source: YamlSource) -> Iterator[Problem]:
+    """What a candidate could not be sent: found before anything is, not by the provider.
+
+    A provider of another package writes files of its own kind, so of these nothing is known.
+    """
     forms = {FORMATS[c.provider].name: c.provider for c in _candidates(spec, stack) if c.provider in FORMATS}
-    return [problem for provider in forms.values() for problem in render(examples, provider, file=file).problems]
+    for form in forms.values():
+        for problem in unsendable(dataset, form):
+            yield problem if problem.line else source.problem(("dataset",), problem.message, problem.hint)

@@ -39,7 +39,7 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     evidence = gather_evidence(spec, project, model.request.provider, model_id, previous, on_progress)
     if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
         return Promotion(evidence, written=False)
-    lock = _lock(spec, model, evidence, recorded_estimate(model.request, model.examples, project))
+    lock = _lock(spec, model, evidence, recorded_estimate(model.request, project))
     lock = replace(lock, version=next_version(previous, lock))
     write_lock(path, lock)
     return Promotion(evidence, written=True)

@@ -135,7 +135,7 @@ def test_the_order_of_a_dataset_is_kept() -> None:
     ("example", "provider", "message"),
     [
         (plain(weight=0.5), "bedrock", "no provider honours the weight 0.5 of an example"),
-        (plain(more := "q", weight=1.0), "openai", "openai: 1 example(s), at least 10 are needed"),
+        (plain(more := "q", weight=1.0), "openai", "openai: 1 example(s) to train on, at least 10 are needed"),
         (
             Example((Message("user", more), Message("assistant", "a", weight=0.0)), "f", 1),
             "mistral",

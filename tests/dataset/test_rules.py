@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gitune.benchmark.cases import Case
 from gitune.dataset.chat import Example, Message
-from gitune.dataset.rules import DEFAULTS, RULES, Cleaned, Finding, Settings, apply
+from gitune.dataset.rules import DEFAULTS, RULES, Cleaned, Counts, Finding, Settings, apply
 from gitune.dataset.rules.keys import secrets
 from gitune.dataset.rules.personal import cards, emails, luhn, phones
 from gitune.dataset.rules.report import FINDINGS_FILE, SUMMARY_FILE, findings_jsonl, summarise, write_report
@@ -214,9 +214,9 @@ def test_near_leaks() -> None:
 
 
 def test_too_long() -> None:
-    count = lambda examples: [len(e.messages[1].content) for e in examples]  # noqa: E731
+    count = lambda examples: Counts([len(e.messages[1].content) for e in examples], "counted by letters")  # noqa: E731
     cleaned = only("too-long", lines("x" * 10, "x" * 11), max_tokens=10, count_tokens=count)
-    assert [f.message for f in cleaned.findings] == ["11 tokens, more than the 10 that fit"]
+    assert [f.message for f in cleaned.findings] == ["11 tokens, more than the 10 that fit; counted by letters"]
     assert only("too-long", lines("x" * 11)).findings == ()
 
 

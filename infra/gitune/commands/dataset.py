@@ -28,13 +28,13 @@ def command() -> None:
 @json_option
 def build(agent: str, stack: str, as_json: bool) -> None:
     """Write an agent's dataset below .gitune/datasets, with its data card and what the rules found."""
-    from gitune.dataset import build_dataset, write_dataset
+    from gitune.dataset import write_dataset
     from gitune.dataset.manifest import MANIFEST_FILE
-    from gitune.project import Project, checked_agents
+    from gitune.project import Project, checked_agent
 
     project = Project.open(stack)
-    (spec,) = checked_agents(project, [agent])
-    folder = write_dataset(spec, build_dataset(spec, project.root), project.root)
+    checked = checked_agent(project, agent)
+    folder = write_dataset(checked.spec, checked.dataset, project.root)
     if as_json:
         click.echo((folder / MANIFEST_FILE).read_text(encoding="utf-8"), nl=False)
     else:
@@ -121,14 +121,12 @@ def diff(agent: str, before: str | None, after: str | None, stack: str, as_json:
 
 def _described(agent: str, project: Project) -> tuple[Dataset, Description]:
     """With tokens as the agent's base model counts them, where its tokenizer is on this machine."""
-    from gitune.dataset import build_dataset
     from gitune.dataset.describe import describe_dataset
     from gitune.dataset.tokens import token_counter
-    from gitune.project import checked_agents, training_requests
+    from gitune.project import checked_agent, training_requests
     from gitune.training.base_model import unpacked_base_model
 
-    (spec,) = checked_agents(project, [agent])
-    dataset = build_dataset(spec, project.root)
-    base_model = training_requests(spec, project, dataset.fingerprint)[0].base_model
+    checked = checked_agent(project, agent)
+    base_model = training_requests(checked.spec, project, checked.dataset.fingerprint)[0].base_model
     counter = token_counter(base_model, unpacked_base_model(base_model))
-    return dataset, describe_dataset(spec, dataset, counter, project.root)
+    return checked.dataset, describe_dataset(checked.spec, checked.dataset, counter, project.root)

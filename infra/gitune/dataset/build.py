@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from gitune.dataset.chat import Example
+from gitune.dataset.chat import Example, first_problems
 from gitune.dataset.index import Index, Repeat, build_index
 from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
@@ -59,6 +59,12 @@ class Dataset:
     assembled: Assembled
     """Where it came from, and what the rules found."""
 
+    def examples_of(self, lines: Iterable[str]) -> list[Example]:
+        """The examples behind lines of `train` or `validation`; a line that stands twice gives its example twice."""
+        examples = (e if e.weight == 1.0 else replace(e, weight=1.0) for e in self.assembled.examples)
+        by_line = {example.canonical(): example for example in examples}
+        return [by_line[line] for line in lines]
+
 
 def build_dataset(spec: AgentSpec, root: Path) -> Dataset:
     """Read, validate, choose and split an agent's examples. Raises InvalidInput with every bad line."""
@@ -100,7 +106,7 @@ def assemble(spec: AgentSpec, root: Path) -> Assembled:
         examples = (*examples, *_kept_repeats(index, wish))
     problems = [*Cleaned((), repeats).problems(), *cleaned.problems()]
     if spec.dataset.weights == "error":
-        problems += refused_weights(examples)
+        problems += first_problems(refused_weights(examples))
     if not any(example.weight for example in examples) and not problems:
         file = spec.file.relative_to(root).as_posix()
         problems.append(Problem(file, 0, "no example is left after the rules, or the mix allows none"))
@@ -186,7 +192,7 @@ def _settings(spec: AgentSpec, root: Path) -> Settings:
         severities=severities,
         language=spec.dataset.language,
         max_tokens=limit.tokens if limit else None,
-        count_tokens=counting(limit, exact=exact) if limit else None,
+        count_tokens=counting(limit, exact=exact, cache=root / ".gitune" / "stats") if limit else None,
         cases_file=shown_cases(spec, root),
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,6 +113,14 @@ def read_jsonl(path: Path, file: str, problems: list[Problem]) -> Iterator[tuple
 def more_problems(file: str, line: int) -> Problem:
     """Said in place of the problems after the first MAX_PROBLEMS of a file."""
     return Problem(file, line, "more problems follow", "mend the ones above first")
+
+
+def first_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """Each once: the first MAX_PROBLEMS, and a word that there are more."""
+    found = list(islice(dict.fromkeys(problems), MAX_PROBLEMS + 1))
+    if len(found) > MAX_PROBLEMS:
+        found[MAX_PROBLEMS] = more_problems(found[-1].file, found[-1].line)
+    return found
 
 
 def parse_line(raw: bytes, file: str, line: int, problems: list[Problem]) -> dict[str, Any] | None:

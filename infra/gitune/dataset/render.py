@@ -70,7 +70,7 @@ def render(
         try:
             lines.append(canonical_json(form.row(example)))
         except CannotSay as wrong:
-            problems.append(Problem(example.file, example.line, f"{form.name}: {wrong}", wrong.hint))
+            problems.append(Problem(example.file, example.line, f"{provider}: {wrong}", wrong.hint))
     problems += [] if problems else check_file(lines, provider, purpose=purpose, file=file)
     return Rendered(() if problems else tuple(lines), tuple(problems))
 
@@ -82,10 +82,11 @@ def check_file(
     form = FORMATS[provider]
     least = form.min_examples if purpose == "train" else 1
     if len(lines) < least:
-        yield Problem(file, 0, f"{form.name}: {len(lines)} example(s), at least {least} are needed", "add examples")
+        message = f"{provider}: {len(lines)} example(s) to train on, at least {least} are needed"
+        yield Problem(file, 0, message, "add examples, or hold fewer back: dataset.validation")
     size = sum(len(line.encode("utf-8")) + 1 for line in lines)
     if form.max_bytes is not None and size > form.max_bytes:
-        message = f"{form.name}: {size / 1e6:,.1f} MB, at most {form.max_bytes / 1e6:,.0f} MB are accepted"
+        message = f"{provider}: {size / 1e6:,.1f} MB, at most {form.max_bytes / 1e6:,.0f} MB are accepted"
         yield Problem(file, 0, message, "take fewer examples: dataset.examples")
 
 

@@ -16,7 +16,7 @@ from gitune.dataset.urls import shown_url
 from gitune.errors import InvalidInput, Problem, UserError
 from gitune.git import find_commit, merge_base, tree_of, unknown_revision_hint
 from gitune.hints import did_you_mean, one_of
-from gitune.project import Project, checked_agents
+from gitune.project import Project, checked_agent
 from gitune.spec import AgentSpec, read_agents
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{3,7}")
@@ -79,8 +79,7 @@ def _unknown(root: Path, name: str) -> UserError:
 
 
 def _now(project: Project, agent: str) -> Side:
-    (spec,) = checked_agents(project, [agent])
-    dataset = build_dataset(spec, project.root)
+    dataset = checked_agent(project, agent).dataset
     return Side("the files now", dataset.fingerprint, (*dataset.train, *dataset.validation))
 
 

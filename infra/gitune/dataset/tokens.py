@@ -96,16 +96,16 @@ class FolderTokens:
     estimated = False
 
     def __init__(self, base_model: str, folder: Path) -> None:
-        from tokenizers import Tokenizer
-
-        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        self._text = (folder / "tokenizer.json").read_text(encoding="utf-8")
         self._config = _config(folder)
         self._source = _template(folder, self._config)
-        self._tokenizer = Tokenizer.from_str(text)
         self.name = base_model
-        self.identity = sha256(["tokenizer.json", text, self._source or _PLAIN])
+        self.identity = sha256(["tokenizer.json", self._text, self._source or _PLAIN])
 
     def count(self, examples: Sequence[Example]) -> list[int]:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(self._text)  # only now: who finds in a cache what this counted needs none
         template = _compile(self._source or _PLAIN)
         special = {key: _special(self._config.get(key)) for key in ("bos_token", "eos_token", "pad_token", "unk_token")}
         counts: list[int] = []
@@ -120,7 +120,7 @@ class FolderTokens:
                 for example in examples[start : start + _BATCH]
             ]
             # The template writes the special tokens itself, as in transformers' apply_chat_template.
-            encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             counts += [len(encoding) for encoding in encoded]
         return counts
 

@@ -1,4 +1,4 @@
-"""A dataset's folder → the very bytes that a provider is sent."""
+"""A dataset's folder → the very bytes that a provider is sent; and what stands in the way, known before they are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gitune.dataset.chat import Example, parse_line
+from gitune.dataset.chat import Example, first_problems, parse_line
 from gitune.dataset.formats import Reader
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.dataset.render import Purpose, render
 from gitune.errors import Problem, Rejected
+
+if TYPE_CHECKING:
+    from gitune.dataset.build import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,14 @@ def upload_files(dataset: Path, form: str) -> Upload:
     """What `form` (a key of render.FORMATS) makes of a dataset. Raises Rejected with what it cannot say or take."""
     train = _rendered(dataset / TRAIN_FILE, form, "train")
     return Upload(train, _rendered(dataset / VALIDATION_FILE, form, "validation") or None)
+
+
+def unsendable(dataset: Dataset, form: str) -> list[Problem]:
+    """What `upload_files` would refuse of a dataset that is not written yet; line 0 is that of a file as a whole."""
+    found = render(dataset.examples_of(dataset.train), form).problems
+    if dataset.validation:
+        found += render(dataset.examples_of(dataset.validation), form, purpose="validation").problems
+    return first_problems(found)
 
 
 def _rendered(path: Path, form: str, purpose: Purpose) -> bytes:

@@ -49,6 +49,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens of each example, chat template included."""
+
+    tokens: Sequence[int]
+    by: str
+    """What counted, for people."""
+    at_least: bool = False
+    """It was estimated: there may be more tokens, but hardly fewer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the rules need to know beyond the examples."""
 
@@ -59,8 +70,8 @@ class Settings:
     """ISO 639-1 code that every example is written in; None: not declared, not checked."""
     max_tokens: int | None = None
     """Longest example that the base model can train on, in tokens; None: unknown, not checked."""
-    count_tokens: Callable[[Sequence[Example]], Sequence[int]] | None = None
-    """Tokens of each example, chat template included (stats.py); None: not checked."""
+    count_tokens: Callable[[Sequence[Example]], Counts] | None = None
+    """See lengths.py; None: not checked."""
     cases_file: str = "benchmark cases"
     """As it is shown in findings."""
 

@@ -87,6 +87,9 @@ def too_long(examples: Sequence[Example], context: Context) -> Iterator[Hit]:
     limit, count = context.settings.max_tokens, context.settings.count_tokens
     if limit is None or count is None:
         return
-    for index, tokens in enumerate(count(examples)):
+    counts = count(examples)
+    about = "at least " if counts.at_least else ""
+    hint = "shorten or split it, or raise max_length where the candidate has one"
+    for index, tokens in enumerate(counts.tokens):
         if tokens > limit:
-            yield Hit(index, f"{tokens} tokens, more than the {limit} that fit", "shorten it, or raise max_length")
+            yield Hit(index, f"{about}{tokens:,} tokens, more than the {limit:,} that fit; {counts.by}", hint)
