@@ -63,7 +63,7 @@ class Project:
 
 def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tuple[TrainingRequest, ...]:
     """The agent's candidates in order, defaults filled in. Raises UserError for an unknown provider."""
-    return tuple(_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
+    return tuple(training_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
 
 
 def check_project(project: Project) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
@@ -98,7 +98,8 @@ def _candidates(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
     return listed[:1] or [Candidate(provider=stack.provider)]
 
 
-def _request(candidate: Candidate, project: Project, fingerprint: str) -> TrainingRequest:
+def training_request(candidate: Candidate, project: Project, fingerprint: str) -> TrainingRequest:
+    """One candidate, the provider's defaults filled in. Raises UserError for an unknown provider."""
     defaults = project.provider(candidate.provider).defaults
     return TrainingRequest(
         provider=candidate.provider,
@@ -120,7 +121,7 @@ def _check_agent(spec: AgentSpec, project: Project) -> list[Problem]:
         if candidate in spec.training:
             place = ("training", spec.training.index(candidate))
         try:
-            request = _request(candidate, project, fingerprint)
+            request = training_request(candidate, project, fingerprint)
         except GituneError as error:
             problems.append(source.problem((*place, "provider"), error.message, error.hint))
             continue
