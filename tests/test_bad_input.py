@@ -177,7 +177,7 @@ def test_two_agents_may_not_share_an_alias(repository: Repository, gitune: Gitun
         ),
         (
             "gitune:budget_usd: {plan: -1}",
-            "Pulumi.dev.yaml:2: 'budget_usd.plan': input should be greater than or equal",
+            "Pulumi.dev.yaml:2: 'budget_usd.plan': input should be",
         ),
         ("gitune:budget_usd: 20", "Pulumi.dev.yaml:2: 'budget_usd' must be a mapping of keys to values, not '20'"),
         ("gitune:providers: {local: {concurrency: 0}}", "Pulumi.dev.yaml:2: 'concurrency'"),

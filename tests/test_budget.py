@@ -113,16 +113,14 @@ def test_a_plan_goes_to_the_cheapest_candidates_first_and_then_by_name() -> None
     names = ("analyst", "content", "legal", "qa", "support")
     said = refusals([Training(name, (OPENAI, MISTRAL, FREE)) for name in names], Budgets(plan=20))
     assert [first_allowed(said[name]) for name in names] == [1, 1, 1, 2, 2]
-    assert said["qa"][1] == "$4.00 expected, up to $6.10, and $18.30 spent or planned before it, " + (
-        "over the budget of $20.00 for this plan"
-    )
+    before = "$18.30 spent or planned before it"
+    assert said["qa"][1] == f"$4.00 expected, up to $6.10, and {before}, over the budget of $20.00 for this plan"
 
 
 def test_a_month_counts_what_was_spent_before() -> None:
     said = refusals([Training("qa", (MISTRAL,))], Budgets(month=100), Committed(month=95))
-    assert said["qa"][0] == "$4.00 expected, up to $6.10, and $95.00 spent or planned before it, " + (
-        "over the budget of $100.00 for this month"
-    )
+    before = "$95.00 spent or planned before it"
+    assert said["qa"][0] == f"$4.00 expected, up to $6.10, and {before}, over the budget of $100.00 for this month"
     assert refusals([Training("qa", (MISTRAL,))], Budgets(month=101.1), Committed(month=95)) == {"qa": (None,)}
 
 

@@ -1,8 +1,8 @@
 """Which candidates a budget allows, decided before anything is paid for. Pure.
 
-What counts is an estimate's high end: the team of the status report estimated $96.53, and the bill was $457. A candidate
-is allowed only if no budget can be exceeded whichever allowed candidate each agent ends up with, so a failover needs no
-second decision.
+What counts is an estimate's high end: the team of the status report estimated $96.53, and the bill was $457. A
+candidate is allowed only if no budget can be exceeded whichever allowed candidate each agent ends up with, so a
+failover needs no second decision.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def refusals(
     """By agent: for each candidate None where every budget allows it, else why not, in words.
 
     What certainly costs nothing is always allowed; a cost that is unknown never is, where any budget applies.
-    The budgets that agents share go first to each agent's cheapest candidate, the cheapest agents first and those of one
-    price by name, then to the dearer candidates in the same order. So no agent is refused for another's wishes, the order
-    of `trainings` does not matter, and more in a shared budget never refuses what less of it allowed.
+    The budgets that agents share go first to each agent's cheapest candidate, the cheapest agents first and those of
+    one price by name, then to the dearer candidates in the same order. So no agent is refused for another's wishes,
+    the order of `trainings` does not matter, and more in a shared budget never refuses what less of it allowed.
     """
     wanted = {training.agent: training for training in trainings}
     said: dict[str, list[str | None]] = {

@@ -177,9 +177,7 @@ class AgentSpec(_Value):
     gate: GateSpec = GateSpec()
     budget_usd: Annotated[
         _Dollars | None,
-        Field(
-            description="Most US dollars that one training may cost; a candidate whose high estimate is above is out."
-        ),
+        Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
     ] = None
 
     @property

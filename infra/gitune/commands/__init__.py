@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "up": "Train, benchmark, gate and deploy what the agents declare.",
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "status": "Show where each agent stands.",
+    "costs": "Show what trainings cost, or would cost elsewhere.",
     "validate": "Check every agent's files. Starts nothing.",
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",

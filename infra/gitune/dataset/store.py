@@ -89,6 +89,28 @@ class Store:
             verify(work, manifest, self.url_of(fingerprint))
         return folder
 
+    def put_note(self, name: str, text: str) -> None:
+        """Write a small file beside the datasets, in one step; an older one of this name is replaced."""
+        with self._asked("cannot be written") as (filesystem, base):
+            path = f"{base}/{name}"
+            if not getattr(filesystem, "local_file", False):
+                filesystem.pipe_file(path, text.encode())
+                return
+            part = f"{path}.{secrets.token_hex(4)}.part"
+            filesystem.pipe_file(part, text.encode())
+            filesystem.mv(part, path)
+
+    def notes(self, folder: str) -> dict[str, bytes]:
+        """The small files of a folder, by name: two calls, however many they are."""
+        with self._asked("cannot be read") as (filesystem, base):
+            try:
+                entries = filesystem.ls(f"{base}/{folder}", detail=False, refresh=True)
+            except FileNotFoundError:
+                return {}
+            paths = [str(entry) for entry in entries if str(entry).endswith(".json")]
+            found: dict[str, bytes] = filesystem.cat(paths, on_error="omit") if paths else {}
+        return {path.rpartition("/")[2]: data for path, data in found.items()}
+
     @contextlib.contextmanager
     def _asked(self, failure: str) -> Iterator[tuple[Any, str]]:
         """The file system, and the store's path in it, for a block.

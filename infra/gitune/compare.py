@@ -1,0 +1,195 @@
+"""The status report's table "Options to complete the remaining agents", computed for what remains to be trained now."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from gitune.budget import Committed, Training, refusals
+from gitune.costs import month_usd, read_spendings, this_month
+from gitune.dataset import build_dataset
+from gitune.forecast import forecast
+from gitune.lock import read_lock
+from gitune.prices import Range
+from gitune.project import Project, training_request, training_requests
+from gitune.providers import PROVIDERS, provider_class
+from gitune.providers.base import Estimate, TrainingRequest
+from gitune.providers.needs import jobs_at_once, missing
+from gitune.providers.settings import ProviderSettings
+from gitune.reconcile import ModelState
+from gitune.spec import AgentSpec, Candidate
+from gitune.state import resource_outputs
+
+AS_DECLARED = "as declared"
+WAIT = "wait and retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """One way to train what remains."""
+
+    name: str
+    """A provider's, `as declared` (each agent's first candidate) or `wait and retry`."""
+    base_models: tuple[str, ...]
+    usd: Range | None
+    """Of the agents whose cost is known; None where it is known of none."""
+    unknown: int
+    """Agents whose cost is not known."""
+    minutes: Range | None
+    """From the first job's start to the last one's end; None unless it is known of every agent."""
+    at_once: int | None
+    """Jobs at once that this time is reckoned with; None: all, because the account's limit is not known."""
+    over_budget: int
+    """Agents that a budget would refuse."""
+    needs: tuple[str, ...]
+    """What has to be done first; empty: it can be started now, for all that can be told without asking anybody."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What remains to be trained, and the ways to do it: as declared, the others by cost, waiting."""
+
+    agents: tuple[str, ...]
+    spent_usd: float
+    """On every training until now whose cost is known."""
+    spent_unknown: int
+    approaches: tuple[Approach, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "approaches": [approach.as_dict() for approach in self.approaches]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Remaining:
+    """An agent that has yet to be trained: its requests by provider, and what each would take."""
+
+    spec: AgentSpec
+    first: str
+    """The provider of its first candidate."""
+    requests: Mapping[str, TrainingRequest]
+    estimates: Mapping[str, Estimate]
+    state: ModelState | None
+
+
+def compare(
+    project: Project, deployment: Mapping[str, Any], specs: Sequence[AgentSpec], today: date | None = None
+) -> Comparison:
+    """The table for those of the agents that are neither trained nor being trained. Starts nothing.
+
+    Calls nobody but whom a provider's estimate asks for its prices, and the stack's store for what was spent.
+    """
+    today = today or datetime.now(UTC).date()
+    recorded = {
+        agent: ModelState.from_outputs(outputs)
+        for agent, outputs in resource_outputs(deployment, "FineTunedModel").items()
+    }
+    remaining = [left for spec in specs if (left := _remaining(spec, project, recorded.get(spec.name)))]
+    spendings = read_spendings(project, deployment)
+    month = month_usd(spendings, this_month())
+    providers = sorted({*PROVIDERS, *(provider for left in remaining for provider in left.requests)})
+    declared = _approach(AS_DECLARED, [(left, left.first) for left in remaining], project, month, today)
+    others = [
+        _approach(provider, [(left, provider) for left in remaining], project, month, today) for provider in providers
+    ]
+    others.sort(key=lambda approach: (approach.unknown > 0, approach.usd[1] if approach.usd else 0.0, approach.name))
+    return Comparison(
+        agents=tuple(left.spec.name for left in remaining),
+        spent_usd=sum(spending.cost_usd or 0.0 for spending in spendings),
+        spent_unknown=sum(spending.cost_usd is None for spending in spendings),
+        approaches=(declared, *others, _waiting(remaining)) if remaining else (),
+    )
+
+
+def _remaining(spec: AgentSpec, project: Project, state: ModelState | None) -> _Remaining | None:
+    """None for an agent whose job succeeded or still runs, here or by its lock."""
+    dataset = build_dataset(spec, project.root)
+    declared = training_requests(spec, project, dataset.fingerprint)
+    keys = {request.key for request in declared}
+    lock = read_lock(project.lock_file(spec.name))
+    if state is not None and state.status in ("succeeded", "running") and state.key in keys:
+        return None
+    if lock is not None and lock.job.get("key") in keys:
+        return None
+    requests = {request.provider: request for request in reversed(declared)}
+    wanted = [*spec.training, *(Candidate(provider=provider) for provider in PROVIDERS)]
+    for candidate in wanted:
+        if candidate.provider not in requests:
+            requests[candidate.provider] = training_request(candidate, project, dataset.fingerprint)
+    ordered = [declared[0], *(request for request in requests.values() if request != declared[0])]
+    estimates = dict(forecast(dataset, ordered, project).estimates)
+    return _Remaining(spec, declared[0].provider, requests, estimates, state)
+
+
+def _approach(
+    name: str, choice: Sequence[tuple[_Remaining, str]], project: Project, spent_in_month: float, today: date
+) -> Approach:
+    """Every remaining agent on the provider that is chosen for it."""
+    estimates = [left.estimates[provider] for left, provider in choice]
+    known = [estimate.usd for estimate in estimates if estimate.usd is not None]
+    settings = {provider: _settings(project, provider) for _, provider in choice}
+    limits = {provider: jobs_at_once(provider, block) for provider, block in settings.items()}
+    needs = [(provider, what) for provider, block in settings.items() for what in missing(provider, block, today)]
+    trainings = [
+        Training(left.spec.name, (estimate.usd,), left.spec.budget_usd)
+        for (left, _), estimate in zip(choice, estimates, strict=True)
+    ]
+    refused = refusals(trainings, project.stack.budget_usd, Committed(month=spent_in_month))
+    return Approach(
+        name=name,
+        base_models=tuple(sorted({left.requests[provider].base_model for left, provider in choice})),
+        usd=_total(known) if known else None,
+        unknown=len(estimates) - len(known),
+        minutes=_span([(provider, left.estimates[provider].minutes) for left, provider in choice], limits),
+        at_once=next(iter(limits.values())) if len(limits) == 1 else None,
+        over_budget=sum(reason is not None for (reason,) in refused.values()),
+        needs=tuple(what if len(settings) == 1 else f"{provider}: {what}" for provider, what in needs),
+    )
+
+
+def _settings(project: Project, provider: str) -> ProviderSettings:
+    return provider_class(provider).settings.model_validate(project.stack.providers.get(provider, {}))
+
+
+def _total(costs: Iterable[Range]) -> Range:
+    low, expected, high = (sum(values) for values in zip(*costs, strict=True))
+    return low, expected, high
+
+
+def _span(jobs: Sequence[tuple[str, Range | None]], limits: Mapping[str, int | None]) -> Range | None:
+    """The providers work side by side, each on so many jobs at once; a free slot takes the next job in order."""
+    by_provider: dict[str, list[Range]] = {}
+    for provider, minutes in jobs:
+        if minutes is None:
+            return None
+        by_provider.setdefault(provider, []).append(minutes)
+    spans = [
+        [_last_end([minutes[end] for minutes in times], limits[provider]) for end in range(3)]
+        for provider, times in by_provider.items()
+    ]
+    low, expected, high = (max(ends) for ends in zip(*spans, strict=True))
+    return low, expected, high
+
+
+def _last_end(times: Sequence[float], at_once: int | None) -> float:
+    slots = [0.0] * min(at_once or len(times), len(times))
+    for minutes in times:
+        heapq.heappushpop(slots, slots[0] + minutes)
+    return max(slots)
+
+
+def _waiting(remaining: Sequence[_Remaining]) -> Approach:
+    """What waiting changes: a limit of jobs at once frees up by itself, and nothing else does."""
+    states = [left.state.status if left.state else "" for left in remaining]
+    said = {
+        "queued, and go on when other jobs end": states.count("queued"),
+        "failed, and will not succeed by waiting": states.count("failed"),
+        "not submitted yet": len(states) - states.count("queued") - states.count("failed"),
+    }
+    needs = tuple(f"{count} {words}" for words, count in said.items() if count)
+    return Approach(WAIT, (), (0.0, 0.0, 0.0), 0, None, None, 0, needs)
