@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from gitune.budget import Committed, Training, refusals
+from gitune.budget import Committed, Training, first_allowed, refusals
 from gitune.costs import month_usd, read_spendings, this_month
 from gitune.dataset import build_dataset
 from gitune.forecast import forecast
@@ -32,7 +32,7 @@ class Approach:
     """One way to train what remains."""
 
     name: str
-    """A provider's, `as declared` (each agent's first candidate) or `wait and retry`."""
+    """A provider's, `as declared` (each agent's first candidate that the budgets allow) or `wait and retry`."""
     base_models: tuple[str, ...]
     usd: Range | None
     """Of the agents whose cost is known; None where it is known of none."""
@@ -66,15 +66,23 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class _Choice:
+    """One training, and what it would take."""
+
+    request: TrainingRequest
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class _Remaining:
-    """An agent that has yet to be trained: its requests by provider, and what each would take."""
+    """An agent that has yet to be trained."""
 
     spec: AgentSpec
-    first: str
-    """The provider of its first candidate."""
-    requests: Mapping[str, TrainingRequest]
-    estimates: Mapping[str, Estimate]
     state: ModelState | None
+    declared: tuple[_Choice, ...]
+    """Its candidates, in order."""
+    by_provider: Mapping[str, _Choice]
+    """Its first candidate on each provider; where it lists none, the provider's defaults."""
 
 
 def compare(
@@ -89,25 +97,31 @@ def compare(
         agent: ModelState.from_outputs(outputs)
         for agent, outputs in resource_outputs(deployment, "FineTunedModel").items()
     }
-    remaining = [left for spec in specs if (left := _remaining(spec, project, recorded.get(spec.name)))]
+    named = {candidate.provider for spec in specs for candidate in spec.training}
+    remaining = [left for spec in specs if (left := _remaining(spec, project, recorded.get(spec.name), named))]
     spendings = read_spendings(project, deployment)
-    month = month_usd(spendings, this_month())
-    providers = sorted({*PROVIDERS, *(provider for left in remaining for provider in left.requests)})
-    declared = _approach(AS_DECLARED, [(left, left.first) for left in remaining], project, month, today)
-    others = [
-        _approach(provider, [(left, provider) for left in remaining], project, month, today) for provider in providers
-    ]
+    committed = Committed(month=month_usd(spendings, this_month()))
+
+    def approach(name: str, choices: Sequence[_Choice]) -> Approach:
+        return _approach(name, remaining, choices, project, committed, today)
+
+    declared = approach(AS_DECLARED, _allowed(remaining, project, committed))
+    providers = remaining[0].by_provider if remaining else ()
+    others = [approach(name, [left.by_provider[name] for left in remaining]) for name in providers]
     others.sort(key=lambda approach: (approach.unknown > 0, approach.usd[1] if approach.usd else 0.0, approach.name))
     return Comparison(
         agents=tuple(left.spec.name for left in remaining),
-        spent_usd=sum(spending.cost_usd or 0.0 for spending in spendings),
+        spent_usd=sum((spending.cost_usd or 0.0 for spending in spendings), 0.0),
         spent_unknown=sum(spending.cost_usd is None for spending in spendings),
         approaches=(declared, *others, _waiting(remaining)) if remaining else (),
     )
 
 
-def _remaining(spec: AgentSpec, project: Project, state: ModelState | None) -> _Remaining | None:
-    """None for an agent whose job succeeded or still runs, here or by its lock."""
+def _remaining(spec: AgentSpec, project: Project, state: ModelState | None, others: Set[str]) -> _Remaining | None:
+    """On its candidates, the built-in providers and `others`.
+
+    None for an agent whose job succeeded or still runs, here or by its lock.
+    """
     dataset = build_dataset(spec, project.root)
     declared = training_requests(spec, project, dataset.fingerprint)
     keys = {request.key for request in declared}
@@ -116,36 +130,48 @@ def _remaining(spec: AgentSpec, project: Project, state: ModelState | None) -> _
         return None
     if lock is not None and lock.job.get("key") in keys:
         return None
-    requests = {request.provider: request for request in reversed(declared)}
-    wanted = [*spec.training, *(Candidate(provider=provider) for provider in PROVIDERS)]
-    for candidate in wanted:
-        if candidate.provider not in requests:
-            requests[candidate.provider] = training_request(candidate, project, dataset.fingerprint)
-    ordered = [declared[0], *(request for request in requests.values() if request != declared[0])]
-    estimates = dict(forecast(dataset, ordered, project).estimates)
-    return _Remaining(spec, declared[0].provider, requests, estimates, state)
+    elsewhere = [*spec.training, *(Candidate(provider=provider) for provider in sorted(PROVIDERS.keys() | others))]
+    requests = [*declared, *(training_request(candidate, project, dataset.fingerprint) for candidate in elsewhere)]
+    estimates = forecast(dataset, requests, project).estimates
+    choices = [_Choice(request, estimate) for request, (_, estimate) in zip(requests, estimates, strict=True)]
+    by_provider = {choice.request.provider: choice for choice in reversed(choices)}
+    return _Remaining(spec, state, tuple(choices[: len(declared)]), by_provider)
+
+
+def _allowed(remaining: Sequence[_Remaining], project: Project, committed: Committed) -> list[_Choice]:
+    """Each agent's first candidate that the budgets allow; the first of all where they allow none."""
+    trainings = [
+        Training(left.spec.name, tuple(choice.estimate.usd for choice in left.declared), left.spec.budget_usd)
+        for left in remaining
+    ]
+    reasons = refusals(trainings, project.stack.budget_usd, committed)
+    return [left.declared[first_allowed(reasons[left.spec.name]) or 0] for left in remaining]
 
 
 def _approach(
-    name: str, choice: Sequence[tuple[_Remaining, str]], project: Project, spent_in_month: float, today: date
+    name: str,
+    remaining: Sequence[_Remaining],
+    choices: Sequence[_Choice],
+    project: Project,
+    committed: Committed,
+    today: date,
 ) -> Approach:
-    """Every remaining agent on the provider that is chosen for it."""
-    estimates = [left.estimates[provider] for left, provider in choice]
-    known = [estimate.usd for estimate in estimates if estimate.usd is not None]
-    settings = {provider: _settings(project, provider) for _, provider in choice}
+    """Every remaining agent as it is chosen for it."""
+    known = [choice.estimate.usd for choice in choices if choice.estimate.usd is not None]
+    settings = {choice.request.provider: _settings(project, choice.request.provider) for choice in choices}
     limits = {provider: jobs_at_once(provider, block) for provider, block in settings.items()}
     needs = [(provider, what) for provider, block in settings.items() for what in missing(provider, block, today)]
     trainings = [
-        Training(left.spec.name, (estimate.usd,), left.spec.budget_usd)
-        for (left, _), estimate in zip(choice, estimates, strict=True)
+        Training(left.spec.name, (choice.estimate.usd,), left.spec.budget_usd)
+        for left, choice in zip(remaining, choices, strict=True)
     ]
-    refused = refusals(trainings, project.stack.budget_usd, Committed(month=spent_in_month))
+    refused = refusals(trainings, project.stack.budget_usd, committed)
     return Approach(
         name=name,
-        base_models=tuple(sorted({left.requests[provider].base_model for left, provider in choice})),
+        base_models=tuple(sorted({choice.request.base_model for choice in choices})),
         usd=_total(known) if known else None,
-        unknown=len(estimates) - len(known),
-        minutes=_span([(provider, left.estimates[provider].minutes) for left, provider in choice], limits),
+        unknown=len(choices) - len(known),
+        minutes=_span([(choice.request.provider, choice.estimate.minutes) for choice in choices], limits),
         at_once=next(iter(limits.values())) if len(limits) == 1 else None,
         over_budget=sum(reason is not None for (reason,) in refused.values()),
         needs=tuple(what if len(settings) == 1 else f"{provider}: {what}" for provider, what in needs),

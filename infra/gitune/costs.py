@@ -108,7 +108,7 @@ def note_spendings(project: Project, deployment: Mapping[str, Any]) -> tuple[Spe
 
 def month_usd(spendings: Iterable[Spending], month: str) -> float:
     """Dollars known to be spent in a month such as 2026-11."""
-    return sum(spending.cost_usd or 0.0 for spending in spendings if spending.month == month)
+    return sum((spending.cost_usd or 0.0 for spending in spendings if spending.month == month), 0.0)
 
 
 def this_month(now: datetime | None = None) -> str:

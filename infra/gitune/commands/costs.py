@@ -7,6 +7,8 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.errors import UserError
+from gitune.hints import did_you_mean, one_of
 
 
 @click.command("costs")
@@ -35,15 +37,25 @@ def _costs(agents: tuple[str, ...], stack: str, month: str | None, *, as_json: b
     from gitune.costs import read_spendings, this_month
     from gitune.project import Project
     from gitune.report.costs import costs_dict, print_costs
+    from gitune.spec import read_agents
 
     project = Project.open(stack)
     spendings = read_spendings(project, recorded_deployment(project))
+    _refuse_unknown(agents, {s.agent for s in spendings} | {spec.name for spec in read_agents(project.root)[0]})
     shown = [s for s in spendings if (not agents or s.agent in agents) and month in (None, s.month)]
     facts = (spendings, shown, month or this_month(), project.stack.budget_usd)
     if as_json:
         click.echo(json.dumps(costs_dict(*facts), indent=2, ensure_ascii=False))
     else:
         print_costs(*facts)
+
+
+def _refuse_unknown(agents: tuple[str, ...], known: set[str]) -> None:
+    """An agent that is gone may still have cost something."""
+    for agent in agents:
+        if agent not in known:
+            names = sorted(known)
+            raise UserError(f"no agent '{agent}'", hint=did_you_mean(agent, names) or one_of(names))
 
 
 def _compare(agents: tuple[str, ...], stack: str, *, markdown: bool, as_json: bool) -> None:

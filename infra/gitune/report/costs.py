@@ -36,7 +36,7 @@ def costs_dict(
 
 def month_total(shown: Sequence[Spending]) -> float:
     """Dollars that are known."""
-    return round(sum(spending.cost_usd or 0.0 for spending in shown), 6)
+    return round(sum((spending.cost_usd or 0.0 for spending in shown), 0.0), 6)
 
 
 def print_costs(spendings: Sequence[Spending], shown: Sequence[Spending], month: str, budgets: Budgets) -> None:
@@ -79,11 +79,14 @@ def print_comparison(comparison: Comparison) -> None:
     if not comparison.approaches:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _HEADER:
-        table.add_column(title, no_wrap=title != "first")
+    for title in _HEADER[:-1]:
+        table.add_column(title, no_wrap=title == "approach")
     for approach in comparison.approaches:
-        table.add_row(*_cells(approach, comparison))
+        table.add_row(approach.name, *_cells(approach, comparison)[1:-1])
     console.print(table)
+    for approach in comparison.approaches:  # too long for a column
+        name, *_, first = _cells(approach, comparison)
+        console.print(f"{name}: {first}", markup=False)
 
 
 def comparison_markdown(comparison: Comparison) -> str:
