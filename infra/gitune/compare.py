@@ -101,20 +101,24 @@ def compare(
     remaining = [left for spec in specs if (left := _remaining(spec, project, recorded.get(spec.name), named))]
     spendings = read_spendings(project, deployment)
     committed = Committed(month=month_usd(spendings, this_month()))
-
-    def approach(name: str, choices: Sequence[_Choice]) -> Approach:
-        return _approach(name, remaining, choices, project, committed, today)
-
-    declared = approach(AS_DECLARED, _allowed(remaining, project, committed))
-    providers = remaining[0].by_provider if remaining else ()
-    others = [approach(name, [left.by_provider[name] for left in remaining]) for name in providers]
-    others.sort(key=lambda approach: (approach.unknown > 0, approach.usd[1] if approach.usd else 0.0, approach.name))
     return Comparison(
         agents=tuple(left.spec.name for left in remaining),
         spent_usd=sum((spending.cost_usd or 0.0 for spending in spendings), 0.0),
         spent_unknown=sum(spending.cost_usd is None for spending in spendings),
-        approaches=(declared, *others, _waiting(remaining)) if remaining else (),
+        approaches=_approaches(remaining, project, committed, today) if remaining else (),
     )
+
+
+def _approaches(
+    remaining: Sequence[_Remaining], project: Project, committed: Committed, today: date
+) -> tuple[Approach, ...]:
+    def approach(name: str, choices: Sequence[_Choice]) -> Approach:
+        return _approach(name, remaining, choices, project, committed, today)
+
+    declared = approach(AS_DECLARED, _allowed(remaining, project, committed))
+    others = [approach(name, [left.by_provider[name] for left in remaining]) for name in remaining[0].by_provider]
+    others.sort(key=lambda other: (other.unknown > 0, other.usd[1] if other.usd else 0.0, other.name))
+    return (declared, *others, _waiting(remaining))
 
 
 def _remaining(spec: AgentSpec, project: Project, state: ModelState | None, others: Set[str]) -> _Remaining | None:

@@ -7,6 +7,7 @@ has none is not published, whoever was killed while writing it. What is publishe
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Store:
             except FileNotFoundError:  # nothing was ever published
                 return []
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in entries}
-        return sorted(name for name in names if name.startswith(prefix))
+        return sorted(name for name in names if name.startswith(prefix) and _FINGERPRINT.fullmatch(name))
 
     def restore(self, fingerprint: str) -> Path:
         """Download a dataset to its folder in the repository. A wrong byte is a UserError, and leaves nothing."""
@@ -135,6 +136,7 @@ class Store:
         return self.url, _OPTIONS.get(scheme, {})
 
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")  # notes have a folder beside the datasets
 _HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
 
 
