@@ -15,8 +15,9 @@ import yaml
 
 from gitune.backend import recorded_deployment
 from gitune.compare import AS_DECLARED, WAIT, Approach, Comparison, compare
-from gitune.costs import month_usd, note_spendings, read_spendings, sums
+from gitune.costs import month_usd, note_spendings, read_spendings, running_usd, sums
 from gitune.dataset import build_dataset
+from gitune.forecast import forecast
 from gitune.lock import Lock, write_lock
 from gitune.project import Project, checked_agents, training_requests
 from gitune.state import RESOURCE_PREFIX
@@ -135,6 +136,18 @@ def test_an_unknown_cost_is_unknown_and_told_later_it_completes_the_note(project
     support = sums(read_spendings(project, {}))[1]
     assert (support.trainings, support.spent_usd, support.unknown) == (1, 4.5, 0)
     assert {spending.month for spending in read_spendings(project, {})} == {"2026-11"}
+
+
+def test_a_running_job_is_committed_by_its_high_estimate(project: Project) -> None:
+    (analyst,) = checked_agents(project, ["analyst"])
+    dataset = build_dataset(analyst, project.root)
+    request = training_requests(analyst, project, dataset.fingerprint)[0]
+    facts = {"fingerprint": dataset.fingerprint, "candidates": [request.recorded()]}
+    deployment = record(project, model("analyst", request.key, status="running", cost_usd=None, **facts))
+    assert running_usd(project, deployment) == 0.0
+    forecast(dataset, [request], project)  # as the plan does
+    assert running_usd(project, deployment) == 4.0
+    assert running_usd(project, record(project, model("analyst", request.key, **facts))) == 0.0
 
 
 def test_what_runs_or_was_never_submitted_cost_nothing_yet(project: Project) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gitune.budget import Committed, Training, first_allowed, refusals
-from gitune.costs import month_usd, read_spendings, this_month
+from gitune.costs import month_usd, read_spendings, running_usd, this_month
 from gitune.dataset import build_dataset
 from gitune.forecast import forecast
 from gitune.lock import read_lock
@@ -100,7 +100,7 @@ def compare(
     named = {candidate.provider for spec in specs for candidate in spec.training}
     remaining = [left for spec in specs if (left := _remaining(spec, project, recorded.get(spec.name), named))]
     spendings = read_spendings(project, deployment)
-    committed = Committed(month=month_usd(spendings, this_month()))
+    committed = Committed(month=month_usd(spendings, this_month()) + running_usd(project, deployment))
     return Comparison(
         agents=tuple(left.spec.name for left in remaining),
         spent_usd=sum((spending.cost_usd or 0.0 for spending in spendings), 0.0),

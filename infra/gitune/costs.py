@@ -1,17 +1,17 @@
 """What trainings cost: remembered after state and locks have forgotten them, and never counted twice.
 
 State and locks know only each agent's latest training. So every training's end is also noted in the stack's store, one
-small file for each job, named by its training key: whoever notes it again writes the same file. Clones that share a
-store share these notes; for the others, and for what was trained before, git's history of the locks tells.
+small file for each job, named by its training key: whoever notes it again finds the file. Clones that share a store
+share these notes; for the others, and for what was trained before, git's history of the locks tells.
 
-    <store>/spending/<training key>-<hash of the job's ID>.json
+    <store>/spending/<training key>-<hash of the job's ID>.json    or .unknown.json, while its cost is
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,7 @@ from gitune.prices import Range
 from gitune.project import Project
 from gitune.providers.base import TrainingRequest
 from gitune.reconcile import ModelState
-from gitune.state import RESOURCE_PREFIX
+from gitune.state import RESOURCE_PREFIX, resource_outputs
 
 _FOLDER = "spending"
 
@@ -82,9 +82,12 @@ class Sum:
 
 def read_spendings(project: Project, deployment: Mapping[str, Any]) -> tuple[Spending, ...]:
     """Every ended job that anything tells of, oldest first. Raises UserError when the store cannot be read."""
-    found = {spending.job: spending for spending in _noted(Store.of(project))}
-    for spending in _in_state(project, deployment, found):
-        found[spending.job] = _known(found.get(spending.job), spending)
+    found: dict[tuple[str, str], Spending] = {}
+    for spending in _noted(Store.of(project)):
+        found[spending.job] = _merged(found.get(spending.job), spending)
+    for spending, outputs in _in_state(deployment):
+        before = found.get(spending.job)
+        found[spending.job] = _merged(before, spending) if before else _estimated(spending, outputs, project)
     keys = {spending.key for spending in found.values()}
     for spending in _in_locks(project):
         if spending.key not in keys:
@@ -96,14 +99,31 @@ def read_spendings(project: Project, deployment: Mapping[str, Any]) -> tuple[Spe
 def note_spendings(project: Project, deployment: Mapping[str, Any]) -> tuple[Spending, ...]:
     """Note in the store what the recorded state tells of ended jobs and no note has yet. Returns what was noted.
 
-    To be called after each pass of the engine: the next one may supersede a training. May be repeated, by anybody.
+    To be called after each pass of the engine: the next one may supersede a training. May be repeated, by anybody;
+    where nothing is new, the names of the notes are listed and that is all. Raises UserError.
     """
     store = Store.of(project)
-    noted = {spending.job: spending for spending in _noted(store)}
-    new = [_known(noted.get(spending.job), spending) for spending in _in_state(project, deployment, noted)]
-    for spending in new:
-        store.put_note(_name(spending), canonical_json(spending.as_dict()) + "\n")
+    names = store.note_names(_FOLDER)
+    new = []
+    for spending, outputs in _in_state(deployment):
+        if not names.isdisjoint((_name(spending), _name(spending, known=True))):
+            continue
+        new.append(_estimated(spending, outputs, project))
+        store.put_note(f"{_FOLDER}/{_name(spending)}", canonical_json(new[-1].as_dict()) + "\n")
     return tuple(new)
+
+
+def running_usd(project: Project, deployment: Mapping[str, Any]) -> float:
+    """The high estimates of the jobs that still run: dollars that are committed, though nobody has paid them yet.
+
+    A job whose tokens were never counted on this machine has no estimate, and is not in the sum.
+    """
+    total = 0.0
+    for outputs in resource_outputs(deployment, "FineTunedModel").values():
+        if ModelState.from_outputs(outputs).status == "running":
+            usd = _estimate(project, outputs)
+            total += usd[2] if usd else 0.0
+    return total
 
 
 def month_usd(spendings: Iterable[Spending], month: str) -> float:
@@ -138,15 +158,18 @@ def _sum(agent: str, provider: str, group: list[Spending]) -> Sum:
     )
 
 
-def _known(before: Spending | None, now: Spending) -> Spending:
-    """A cost that is told later completes what was noted; when it ended stays as it was first seen."""
+def _merged(before: Spending | None, now: Spending) -> Spending:
+    """Of one job: a cost that is told later completes what was noted; it ended when its end was first seen."""
     if before is None:
         return now
-    return replace(before, cost_usd=now.cost_usd) if before.cost_usd is None else before
+    cost = now.cost_usd if before.cost_usd is None else before.cost_usd
+    return replace(before, cost_usd=cost, ended=min(before.ended, now.ended))
 
 
-def _name(spending: Spending) -> str:
-    return f"{_FOLDER}/{spending.key}-{sha256([spending.job_id])[:8]}.json"
+def _name(spending: Spending, *, known: bool = False) -> str:
+    """Of its note. Nothing is written over: a cost that is told later makes a second note."""
+    unknown = "" if known or spending.cost_usd is not None else ".unknown"
+    return f"{spending.key}-{sha256([spending.job_id])[:8]}{unknown}.json"
 
 
 def _noted(store: Store) -> list[Spending]:
@@ -161,31 +184,26 @@ def _noted(store: Store) -> list[Spending]:
     return found
 
 
-def _in_state(
-    project: Project, deployment: Mapping[str, Any], noted: Mapping[tuple[str, str], Spending]
-) -> list[Spending]:
-    """Jobs of the recorded state that ended, where they say more than is noted."""
-    found = []
+def _in_state(deployment: Mapping[str, Any]) -> Iterator[tuple[Spending, Mapping[str, Any]]]:
+    """Jobs of the recorded state that ended, without an estimate, and the outputs that tell of them."""
     for resource in deployment.get("resources", ()):
         outputs = resource.get("outputs", {})
         if resource["type"] != f"{RESOURCE_PREFIX}FineTunedModel" or "agent" not in outputs:
             continue
         state = ModelState.from_outputs(outputs)
-        before = noted.get((state.key, state.job_id))
-        if state.status not in ("succeeded", "failed") or not state.job_id:
-            continue
-        if before is not None and (before.cost_usd is not None or state.cost_usd is None):
-            continue
-        ended = datetime.fromisoformat(resource["modified"]) if "modified" in resource else datetime.now(UTC)
-        estimate = _estimate(project, outputs, state.key)
-        found.append(
-            _spending(outputs["agent"], state.provider, state.key, state.job_id, ended, state.cost_usd, estimate)
-        )
-    return found
+        if state.status in ("succeeded", "failed") and state.job_id:
+            ended = datetime.fromisoformat(resource["modified"]) if "modified" in resource else datetime.now(UTC)
+            where = (outputs["agent"], state.provider, state.key, state.job_id)
+            yield _spending(*where, ended, state.cost_usd, None), outputs
 
 
-def _estimate(project: Project, outputs: Mapping[str, Any], key: str) -> Range | None:
-    candidate = next((c for c in outputs.get("candidates", ()) if c["key"] == key), None)
+def _estimated(spending: Spending, outputs: Mapping[str, Any], project: Project) -> Spending:
+    return replace(spending, estimated_usd=_estimate(project, outputs))
+
+
+def _estimate(project: Project, outputs: Mapping[str, Any]) -> Range | None:
+    """Of the recorded job, if its plan was made on this machine."""
+    candidate = next((c for c in outputs.get("candidates", ()) if c["key"] == outputs.get("key")), None)
     if candidate is None:
         return None
     request = TrainingRequest.from_recorded(candidate, outputs["fingerprint"])

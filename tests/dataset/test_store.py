@@ -62,6 +62,7 @@ def test_notes_are_whole_replaced_and_no_datasets(store: Store, tmp_path: Path) 
         store.put_note("spending/a.json", text)
     store.put_note("spending/b.json", "b")
     assert clone(store, tmp_path).notes("spending") == {"a.json": b"new", "b.json": b"b"}
+    assert store.note_names("spending") == {"a.json", "b.json"}
     assert store.find("") == []
 
 

@@ -101,14 +101,15 @@ class Store:
             filesystem.pipe_file(part, text.encode())
             filesystem.mv(part, path)
 
-    def notes(self, folder: str) -> dict[str, bytes]:
-        """The small files of a folder, by name: two calls, however many they are."""
+    def note_names(self, folder: str) -> set[str]:
+        """The names of a folder's notes."""
         with self._asked("cannot be read") as (filesystem, base):
-            try:
-                entries = filesystem.ls(f"{base}/{folder}", detail=False, refresh=True)
-            except FileNotFoundError:
-                return {}
-            paths = [str(entry) for entry in entries if str(entry).endswith(".json")]
+            return {path.rpartition("/")[2] for path in _notes(filesystem, f"{base}/{folder}")}
+
+    def notes(self, folder: str) -> dict[str, bytes]:
+        """The notes of a folder, by name."""
+        with self._asked("cannot be read") as (filesystem, base):
+            paths = _notes(filesystem, f"{base}/{folder}")
             found: dict[str, bytes] = filesystem.cat(paths, on_error="omit") if paths else {}
         return {path.rpartition("/")[2]: data for path, data in found.items()}
 
@@ -138,6 +139,15 @@ class Store:
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")  # notes have a folder beside the datasets
 _HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
+
+
+def _notes(filesystem: Any, folder: str) -> list[str]:
+    """Their paths; one that is being written has another ending."""
+    try:
+        entries = filesystem.ls(folder, detail=False, refresh=True)
+    except FileNotFoundError:
+        return []
+    return [str(entry) for entry in entries if str(entry).endswith(".json")]
 
 
 def _manifest_bytes(filesystem: Any, folder: str) -> bytes:

@@ -13,9 +13,6 @@ from datetime import date
 
 from gitune.providers.settings import ProviderSettings
 
-BEDROCK_AT_ONCE = 2
-"""Training jobs at once: docs/providers/bedrock.md."""
-
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -37,7 +34,7 @@ class Needs:
 
 _AWS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 NEEDS: Mapping[str, Needs] = {
-    "bedrock": Needs("boto3", _AWS, ("role_arn", "bucket"), at_once=BEDROCK_AT_ONCE),
+    "bedrock": Needs("boto3", _AWS, ("role_arn", "bucket"), at_once=2),
     "huggingface": Needs("huggingface_hub", ("HF_TOKEN",)),
     "local": Needs("trl", at_once=1),
     "mistral": Needs("mistralai", ("MISTRAL_API_KEY",), ends=date(2026, 7, 1), base_url_variable="MISTRAL_BASE_URL"),
