@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ import yaml
 from gitune.commands import run
 
 pytest.register_assert_rewrite("gitune.testing.conformance")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One core for each of the two processes: PyTorch's threads of two at once wait for each other, tenfold slower.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM = "Name the intent of the customer's message."

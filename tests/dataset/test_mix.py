@@ -65,6 +65,16 @@ def test_a_mix_keeps_shares_and_strata(repository: Repository) -> None:
     assert found.choice.shortfalls == ()
 
 
+@pytest.mark.parametrize("examples", [10, 25, 60, 150])
+def test_what_stands_twice_changes_no_sample(repository: Repository, examples: int) -> None:
+    rules = {**OFF, "exact-duplicate": "drop"}
+    rows = [row("qa", i) for i in range(2_000)]
+    add(repository, "qa", rows, examples=examples, rules=rules)
+    once = chosen(repository, "qa")
+    add(repository, "qa", [*rows, *rows[::4]], examples=examples, rules=rules)
+    assert chosen(repository, "qa") == once
+
+
 def test_agents_may_mix_each_other(repository: Repository) -> None:
     """A mix takes of sources, never of a mix: there is nothing that could go in a circle."""
     add(repository, "aa", [row("aa", i) for i in range(50)], mix={"bb": 1.0}, examples=5)

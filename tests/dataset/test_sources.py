@@ -268,7 +268,7 @@ def test_a_missing_stratum_has_its_place(repository: Repository, gitune: Gitune)
 
 def _index(path: Path) -> tuple[Any, ...]:
     found = build_index([Input(SourceFile.of(path, "f.jsonl"), Reader("messages", source="qa"))])
-    records = [ring.record(i) for ring in found.rings["qa"].values() for i in range(len(ring))]
+    records = [record for ring in found.rings.of("qa").values() for record in ring.walk()]
     places = [(record.place, record.position, found.where(record)) for record in records]
     lines = sorted(example.line for example in found.fetch(records).values())
     return places, lines, found.counts, found.problems
@@ -290,7 +290,7 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path: Path) -> None:
     path = tmp_path / "f.jsonl"
     path.write_text(jsonl([example(f"m{i}", "a") for i in range(5)]))
     found = build_index([Input(SourceFile.of(path, "f.jsonl"), Reader("messages", source="qa"))])
-    records = [ring.record(0) for ring in found.rings["qa"].values()]
+    records = [next(ring.walk()) for ring in found.rings.of("qa").values()]
     path.write_text(jsonl([example(f"n{i}", "a") for i in range(5)]))
     with pytest.raises(UserError, match=r"f\.jsonl: the file changed while it was read"):
         found.fetch(records)

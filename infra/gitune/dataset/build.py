@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitune.dataset.chat import Example
-from gitune.dataset.index import Index, Record, build_index
+from gitune.dataset.index import Index, build_index
 from gitune.dataset.lengths import counting, length_limit
 from gitune.dataset.mix import Choice, Wish, choose
 from gitune.dataset.resolve import inputs_of
+from gitune.dataset.ring import Record
 from gitune.dataset.rules import DEFAULTS, Cleaned, Finding, Settings, apply
 from gitune.dataset.split import split_examples
 from gitune.dataset.weights import lines_and_weights, refused_weights, repeated
@@ -151,13 +152,11 @@ def _in_order(examples: Iterable[Example]) -> list[Example]:
 def _repeats(index: Index, settings: Settings) -> tuple[Finding, ...]:
     """Equal examples of one agent's sources: found while indexing, so the rule itself sees only the chosen ones."""
     severity = settings.severities.get(_DUPLICATES, DEFAULTS[_DUPLICATES])
-    findings = []
-    for again, kept in index.repeats if severity != "off" else ():
-        file, line = index.where(again)
-        other, other_line = index.where(kept)
-        message, drop = f"the same example as {other}:{other_line}", severity == "drop"
-        findings.append(Finding(_DUPLICATES, severity, file, line, message, "keep one of them", drop))
-    return tuple(sorted(findings, key=lambda finding: (finding.file, finding.line)))
+    drop, hint = severity == "drop", "keep one of them"
+    return tuple(
+        Finding(_DUPLICATES, severity, file, line, f"the same example as {other}:{other_line}", hint, drop)
+        for file, line, other, other_line in (index.repeats() if severity != "off" else ())
+    )
 
 
 def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
@@ -165,7 +164,7 @@ def _kept_repeats(index: Index, wish: Wish) -> Sequence[Example]:
     if not wish.takes_all:
         return ()
     found = []
-    for again, _ in index.repeats:
+    for again, _ in index.rings.repeats():
         (example,) = index.fetch([again]).values()
         found.append(example)
     return found

@@ -59,7 +59,7 @@ class Example:
 
     def canonical(self) -> str:
         """The example's line in a dataset file; equal conversations have equal lines."""
-        if not self.tools and self.weight == 1.0 and not any(_has_more(message) for message in self.messages):
+        if not self.tools and self.weight == 1.0 and not any(map(_has_more, self.messages)):
             # by far the most, and msgspec is ten times faster; numbers are what the two spell differently
             plain = [{"content": message.content, "role": message.role} for message in self.messages]
             try:

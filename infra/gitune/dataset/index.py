@@ -10,14 +10,14 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise
-from operator import itemgetter
-from typing import overload
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from gitune.dataset.chat import MAX_PROBLEMS, Example, more_problems
 from gitune.dataset.formats import Reader, WrongRow, detect
-from gitune.dataset.sampling import RING_BYTES
-from gitune.dataset.scan import BUCKETS, RECORD, Part, place_of, read_again, scan_block
+from gitune.dataset.ring import Record, Rings
+from gitune.dataset.scan import Part, place_of, read_again, scan_block
 from gitune.dataset.sources import DamagedFile, SourceFile, open_plain, read_rows
 from gitune.dataset.workers import BLOCK_BYTES, MIN_BYTES, Task, scan_in_processes
 from gitune.errors import Problem, UserError
@@ -39,40 +39,13 @@ class Input:
     """Of a remote file's content."""
 
 
-class Ring(Sequence[bytes]):
-    """Sorted records, shown as their places on the ring."""
+class Repeat(NamedTuple):
+    """An example that stands again in the sources of the same agent, and where the one stands that is kept."""
 
-    __slots__ = ("records",)
-
-    def __init__(self) -> None:
-        self.records = bytearray()
-
-    def __len__(self) -> int:
-        return len(self.records) // RECORD.size
-
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        start = index * RECORD.size
-        return bytes(self.records[start : start + RING_BYTES])
-
-    def record(self, index: int) -> Record:
-        return Record(*RECORD.unpack_from(self.records, index * RECORD.size))
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Where one example stands. `file` is a number of `Index.inputs`."""
-
-    place: bytes
-    stratum: bytes
-    file: int
-    position: int
+    file: str
     line: int
+    kept_file: str
+    kept_line: int
 
 
 @dataclass(slots=True)
@@ -80,19 +53,15 @@ class Index:
     """All examples of some agents' sources, each once an agent."""
 
     inputs: tuple[Input, ...]
-    rings: dict[str, dict[bytes, Ring]]
-    """Agent → stratum → records."""
-    names: dict[bytes, str]
+    rings: Rings
+    names: dict[bytes, str] = field(default_factory=dict)
     """Strata's names by their short ones."""
-    shared: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
-    """Places of the examples that stand in the sources of more than one agent → agent → stratum there."""
-    repeats: list[tuple[Record, Record]] = field(default_factory=list)
-    """Examples that stand again in the sources of the same agent, and the one that is kept."""
     problems: list[Problem] = field(default_factory=list)
     shifts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     """Input → (position, what to add to the lines of records from there on)."""
     counts: Counter[int] = field(default_factory=Counter)
     """Examples by input, repeats included."""
+    _repeats: tuple[Repeat, ...] | None = None
 
     def fetch(self, records: Iterable[Record]) -> dict[bytes, Example]:
         """The examples, read again, by place. Raises UserError when a file is no longer what it was."""
@@ -102,12 +71,20 @@ class Index:
         found: dict[bytes, Example] = {}
         for number, chosen in sorted(wanted.items()):
             item = self.inputs[number]
-            placed = [replace(record, line=self.where(record)[1]) for record in chosen]
-            for record, example in _fetch(item, sorted(placed, key=lambda r: r.position)):
+            chosen.sort(key=attrgetter("position"))
+            lines = [self.where(record)[1] for record in chosen]
+            for record, example in zip(chosen, _fetch(item, chosen, lines), strict=False):
                 if example is None:
                     raise UserError(f"{item.file.shown}: the file changed while it was read", hint="run it again")
                 found[record.place] = example
         return found
+
+    def repeats(self) -> tuple[Repeat, ...]:
+        """All, by file and line; worked out once, because every agent that mixes these sources asks."""
+        if self._repeats is None:
+            pairs = self.rings.repeats()
+            self._repeats = tuple(sorted(Repeat(*self.where(again), *self.where(kept)) for again, kept in pairs))
+        return self._repeats
 
     def where(self, record: Record) -> tuple[str, int]:
         """File, as it is shown, and line."""
@@ -131,102 +108,57 @@ def build_index(inputs: Sequence[Input]) -> Index:
 
 
 def _build(ordered: Sequence[Input]) -> Index:
-    index = Index(tuple(ordered), {item.reader.source: {} for item in ordered}, {})
-    buckets: list[list[bytearray]] = [[] for _ in range(BUCKETS)]
-    for number, part in _scan(index):
-        index.names.update(part.strata)
-        index.counts[number] = part.count
-        for bucket, records in zip(buckets, part.buckets, strict=True):
-            bucket.append(records)
-        item = index.inputs[number]
-        if not part.count and not part.problems:
-            hint = "one JSON object with 'messages' on each line" if item.file.kind == "jsonl" else None
-            part.problems.append(Problem(item.file.shown, 0, "no example in this file", hint))
-        index.problems += part.problems
-    slots = _Slots(index)
-    for number in range(BUCKETS):
-        joined = b"".join(buckets[number])
-        buckets[number] = []
-        _merge(joined, slots, index)
+    index = Index(tuple(ordered), Rings([item.reader.source for item in ordered]))
+    for number, parts in _scan(index):
+        index.problems += _taken_in(index, number, parts)
+    index.rings.close()
     return index
 
 
-class _Slots(dict[bytes, bytearray]):
-    """(stratum, file), as they are packed → where the records of that stratum and that file's agent are kept."""
-
-    def __init__(self, index: Index) -> None:
-        super().__init__()
-        self._index = index
-
-    def __missing__(self, packed: bytes) -> bytearray:
-        stratum, number = packed[:8], int.from_bytes(packed[8:12], "big")
-        rings = self._index.rings[self._index.inputs[number].reader.source]
-        slot = self[packed] = rings.setdefault(stratum, Ring()).records
-        return slot
-
-
-def _merge(joined: bytes, slots: _Slots, index: Index) -> None:
-    """Sort one bucket's records into the rings, each example once an agent."""
-    size = RECORD.size
-    records = sorted([joined[i : i + size] for i in range(0, len(joined), size)])
-    places = [record[:RING_BYTES] for record in records]
-    repeated = {place for place, after in pairwise(places) if place == after}
-    if not repeated:
-        for record in records:
-            slots[record[16:28]] += record
-        return
-    equal: list[bytes] = []
-    for record, place in zip(records, places, strict=True):
-        if place not in repeated:
-            slots[record[16:28]] += record
-            continue
-        if equal and equal[0][:RING_BYTES] != place:
-            _merge_equal(equal, slots, index)
-            equal = []
-        equal.append(record)
-    _merge_equal(equal, slots, index)
+def _taken_in(index: Index, number: int, parts: Iterable[Part]) -> list[Problem]:
+    """Keeps a file's records. Returns what is wrong with it: at most MAX_PROBLEMS and a last word."""
+    problems: list[Problem] = []
+    for part in parts:
+        if len(problems) <= MAX_PROBLEMS:
+            problems += part.problems
+        index.names.update(part.strata)
+        index.counts[number] += part.count
+        index.rings.add(part, number)
+    if len(problems) > MAX_PROBLEMS:
+        last = problems[MAX_PROBLEMS]
+        problems[MAX_PROBLEMS:] = [more_problems(last.file, last.line)]
+    file = index.inputs[number].file
+    if not index.counts[number] and not problems:
+        hint = "one JSON object with 'messages' on each line" if file.kind == "jsonl" else None
+        problems.append(Problem(file.shown, 0, "no example in this file", hint))
+    return problems
 
 
-def _merge_equal(group: list[bytes], slots: _Slots, index: Index) -> None:
-    """Equal examples: per agent the first is kept, by stratum, file and line."""
-    kept: dict[str, Record] = {}
-    for packed in group:
-        record = Record(*RECORD.unpack(packed))
-        agent = index.inputs[record.file].reader.source
-        if agent in kept:
-            index.repeats.append((record, kept[agent]))
-        else:
-            kept[agent] = record
-            slots[packed[16:28]] += packed
-    if len(kept) > 1:
-        index.shared[kept[next(iter(kept))].place] = {agent: record.stratum for agent, record in kept.items()}
-
-
-def _scan(index: Index) -> Iterator[tuple[int, Part]]:
-    """Each file's part, whole."""
+def _scan(index: Index) -> Iterator[tuple[int, Iterable[Part]]]:
+    """Each file's parts, to be read before the next file's."""
     tasks = []
     for number, item in enumerate(index.inputs):
         problems: list[Problem] = []
         reader = _with_format(item, problems)
         if reader is None:
-            yield number, Part(problems=problems)
+            yield number, [Part(problems=problems)]
             continue
         index.inputs = (*index.inputs[:number], replace(item, reader=reader), *index.inputs[number + 1 :])
         if item.file.kind == "jsonl" and not item.file.packed:
             tasks.append(Task(item.file.path, item.file.shown, number, reader))
         elif item.file.kind == "jsonl":
-            yield number, _whole(_parts(item.file, number, reader))
+            yield number, _parts(item.file, number, reader)
         else:
-            yield number, _index_rows(index.inputs[number], number)
+            yield number, [_index_rows(index.inputs[number], number)]
     if sum(task.path.stat().st_size for task in tasks) < MIN_BYTES:
         for task in tasks:
             file = index.inputs[task.number].file
-            yield task.number, _whole(_parts(file, task.number, task.reader))
+            yield task.number, _parts(file, task.number, task.reader)
         return
     for number, parts in groupby(scan_in_processes(tasks), key=itemgetter(0)):
-        yield number, _whole(_placed(index, number, (part for _, part in parts)))
+        yield number, _placed(index, number, (part for _, part in parts))
     empty = {task.number for task in tasks if not task.path.stat().st_size}
-    yield from ((number, Part()) for number in sorted(empty))
+    yield from ((number, ()) for number in sorted(empty))
 
 
 def _placed(index: Index, number: int, parts: Iterable[Part]) -> Iterator[Part]:
@@ -238,22 +170,6 @@ def _placed(index: Index, number: int, parts: Iterable[Part]) -> Iterator[Part]:
         part.problems = [replace(problem, line=problem.line + shift) for problem in part.problems]
         before += part.lines
         yield part
-
-
-def _whole(parts: Iterable[Part]) -> Part:
-    """One part of all, with at most MAX_PROBLEMS and a last word."""
-    whole = Part()
-    for part in parts:
-        if len(whole.problems) <= MAX_PROBLEMS:
-            whole.problems += part.problems
-        for bucket, more in zip(whole.buckets, part.buckets, strict=True):
-            bucket.extend(more)
-        whole.strata.update(part.strata)
-        whole.count += part.count
-    if len(whole.problems) > MAX_PROBLEMS:
-        last = whole.problems[MAX_PROBLEMS]
-        whole.problems[MAX_PROBLEMS:] = [more_problems(last.file, last.line)]
-    return whole
 
 
 def _with_format(item: Input, problems: list[Problem]) -> Reader | None:
@@ -300,25 +216,27 @@ def _parts(file: SourceFile, number: int, reader: Reader) -> Iterator[Part]:
         yield Part(problems=[Problem(file.shown, 0, str(error))])
 
 
-def _fetch(item: Input, records: Sequence[Record]) -> Iterator[tuple[Record, Example | None]]:
-    """Each record's example, in one pass; None where the file no longer has it."""
+def _fetch(item: Input, records: Sequence[Record], lines: Sequence[int]) -> Iterator[Example | None]:
+    """Each record's example, in one pass; None, and no more, where the file no longer has it."""
     file, reader = item.file, item.reader
     found = 0
     try:
         if file.kind == "jsonl":
             with open_plain(file) as stream:
-                for record in records:
+                for record, line in zip(records, lines, strict=True):
                     stream.seek(record.position)
                     raw = stream.readline().removesuffix(b"\n")
-                    yield record, read_again(raw, record.place, record.line, file.shown, reader)
+                    yield read_again(raw, record.place, line, file.shown, reader)
+                    found += 1
             return
         wrong: list[Problem] = []
         for position, line, row in read_rows(file, wrong):
             if found < len(records) and records[found].position == position:
                 example = reader.read(row, file.shown, line, wrong)
                 same = example is not None and place_of(example.canonical()) == records[found].place
-                yield records[found], example if same else None
+                yield example if same else None
                 found += 1
     except DamagedFile:
         pass
-    yield from ((record, None) for record in records[found : found + 1])
+    if found < len(records):
+        yield None

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gitune.dataset.index import Index, Record, Ring
-from gitune.dataset.sampling import allocate, exact, largest_remainder, ring_order, ring_point
+from gitune.dataset.index import Index
+from gitune.dataset.ring import Record, Ring
+from gitune.dataset.sampling import allocate, exact, largest_remainder, ring_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,10 @@ def choose(index: Index, wish: Wish, without: Collection[Record] = ()) -> Choice
     records: list[Record] = []
     told: list[Share] = []
     for agent in agents:
-        whole = {index.names[short]: len(ring) for short, ring in index.rings[agent].items()}
+        whole = {index.names[short]: len(ring) for short, ring in index.rings.of(agent).items()}
         strata = allocate(taken[agent], whole, sizes[agent], wish.seed)
         start = ring_point(wish.seed)
-        for short, ring in index.rings[agent].items():
+        for short, ring in index.rings.of(agent).items():
             records += _take(ring, strata[index.names[short]], start, barred[agent])
         counts = {name: count for name, count in sorted(strata.items()) if count and name}
         told.append(Share(agent, wanted[agent], taken[agent], available[agent], counts))
@@ -100,12 +101,12 @@ def _most(shares: Mapping[str, Fraction], available: Mapping[str, int], *, takes
 def _barred(index: Index, agents: list[str], without: Collection[Record]) -> dict[str, dict[bytes, bytes]]:
     """By agent the places, with strata, that it may not give: left out, or also in the sources of an agent before."""
     barred: dict[str, dict[bytes, bytes]] = {agent: {} for agent in agents}
-    for place, holders in index.shared.items():
+    for place, holders in index.rings.shared.items():
         for agent in [agent for agent in agents if agent in holders][1:]:
             barred[agent][place] = holders[agent]
     for record in without:
         owner = {index.inputs[record.file].reader.source: record.stratum}
-        for agent, stratum in index.shared.get(record.place, owner).items():
+        for agent, stratum in index.rings.shared.get(record.place, owner).items():
             if agent in barred:
                 barred[agent][record.place] = stratum
     return barred
@@ -114,14 +115,14 @@ def _barred(index: Index, agents: list[str], without: Collection[Record]) -> dic
 def _sizes(index: Index, agent: str, barred: Mapping[bytes, bytes]) -> dict[str, int]:
     """Examples that an agent can give, by stratum."""
     gone = Counter(barred.values())
-    return {index.names[short]: len(ring) - gone[short] for short, ring in index.rings[agent].items()}
+    return {index.names[short]: len(ring) - gone[short] for short, ring in index.rings.of(agent).items()}
 
 
 def _take(ring: Ring, count: int, start: bytes, barred: Collection[bytes]) -> Iterator[Record]:
-    for number in ring_order(ring, start) if count else ():
-        if ring[number] in barred:
+    for record in ring.walk(start) if count else ():
+        if record.place in barred:
             continue
-        yield ring.record(number)
+        yield record
         count -= 1
         if not count:
             return

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
 _K = TypeVar("_K", bound=str)
 RING_BYTES = 16
+ARCS = 64
+"""Equal parts of the ring, in order."""
 
 
 def largest_remainder(total: int, weights: Mapping[_K, int | Fraction], seed: int = 0) -> dict[_K, int]:
@@ -65,11 +67,23 @@ def ring_point(seed: int) -> bytes:
     return hashlib.sha256(f"gitune sample {seed}".encode()).digest()[:RING_BYTES]
 
 
-def ring_order(places: Sequence[bytes], start: bytes) -> Iterator[int]:
-    """The indexes of sorted `places` from `start` on, once around."""
-    first = bisect_left(places, start)
-    yield from range(first, len(places))
-    yield from range(first)
+def arc_of(place: bytes) -> int:
+    """The number of the arc that a place is on: its first six bits."""
+    return place[0] >> 2
+
+
+def ring_order(arc: Callable[[int], Sequence[bytes]], start: bytes) -> Iterator[bytes]:
+    """All places from `start` on, once around; `arc` gives the sorted ones of one arc, and is asked when they are due.
+
+    What only begins with a place may stand for it.
+    """
+    first = arc_of(start)
+    here = arc(first)
+    cut = bisect_left(here, start)
+    yield from here[cut:]
+    for number in (*range(first + 1, ARCS), *range(first)):
+        yield from arc(number)
+    yield from here[:cut]
 
 
 def exact(shares: Mapping[_K, float]) -> dict[_K, Fraction]:

@@ -6,49 +6,57 @@ not take goes the slow way, which is the only one that judges: the two agree on 
 
 from __future__ import annotations
 
+import io
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, Example, Message, is_clean, parse_line
 from gitune.dataset.formats import ANSWER, Reader
+from gitune.dataset.sampling import ARCS, RING_BYTES, arc_of
 from gitune.errors import Problem
 
 RECORD = struct.Struct(">16s8sIQI")
 """Hash, stratum, file, position, line: in the order in which equal examples are told apart."""
-BUCKETS = 64  # by the first six bits of the hash: what is compared at once is a 64th of all
 
 
 @dataclass(slots=True)
 class Part:
     """The records of a part of a file."""
 
-    buckets: list[bytearray] = field(default_factory=lambda: [bytearray() for _ in range(BUCKETS)])
+    arcs: list[bytearray] = field(default_factory=lambda: [bytearray() for _ in range(ARCS)])
+    """Records by arc, in the order of lines."""
     strata: dict[bytes, str] = field(default_factory=dict)
+    sizes: Counter[bytes] = field(default_factory=Counter)
+    """Records by stratum."""
     problems: list[Problem] = field(default_factory=list)
-    count: int = 0
     lines: int = 0
     """Line feeds of the part."""
     offset: int = 0
     """Of the part's first byte."""
 
+    @property
+    def count(self) -> int:
+        return self.sizes.total()
+
     def add(self, example: Example, file: int, position: int) -> None:
         """The slow way's record."""
-        digest = place_of(example.canonical())
+        place = place_of(example.canonical())
         stratum = stratum_of(example.stratum)
         self.strata[stratum] = example.stratum
-        self.buckets[digest[0] >> 2] += RECORD.pack(digest, stratum, file, position, example.line)
-        self.count += 1
+        self.arcs[arc_of(place)] += RECORD.pack(place, stratum, file, position, example.line)
+        self.sizes[stratum] += 1
 
 
 def place_of(line: str) -> bytes:
     """Where a canonical line stands on the ring."""
-    return sha256(f"{line}\n".encode()).digest()[:16]
+    return sha256(f"{line}\n".encode()).digest()[:RING_BYTES]
 
 
 def stratum_of(name: str) -> bytes:
@@ -66,45 +74,61 @@ class _Message(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     weight: None = None
 
 
+class _System(_Message, gc=False, frozen=True, omit_defaults=True):
+    role: Literal["system"]
+
+
+class _User(_Message, gc=False, frozen=True, omit_defaults=True):
+    role: Literal["user"]
+
+
+class _Assistant(_Message, gc=False, frozen=True, omit_defaults=True):
+    role: Literal["assistant"]
+
+
+_BEFORE, _AFTER = b'{"messages":', b"}\n"
+"""What stands around the messages in the canonical line."""
+
+
 def scan_block(block: bytes, offset: int, line: int, file: int, shown: str, reader: Reader) -> Part:
     """The part of whole lines that begins `offset` bytes into the file, on line `line`; at most MAX_PROBLEMS of it."""
-    part = Part(offset=offset)
-    fast = _decoder(reader.stratify_by) if _is_plain(block, reader) else None
-    encode = msgspec.json.Encoder().encode
-    pack, buckets, strata = RECORD.pack, part.buckets, _Strata(part.strata)
+    part = Part(offset=offset, lines=block.count(b"\n"))
+    plain = _is_plain(block, reader)
+    decode_three, decode = _decoder(reader.stratify_by, _Three), _decoder(reader.stratify_by, list[_Message])
+    encode, started = msgspec.json.Encoder().encode, sha256(_BEFORE).copy
+    pack, arcs, strata, found = RECORD.pack, part.arcs, _Strata(part.strata), list[bytes]()
     answers = reader.stratify_by == ANSWER
     position, number = offset, line - 1
     text, stratum = b"", b""
-    for raw in block.split(b"\n"):
-        start, position, number = position, position + len(raw) + 1, number + 1
-        if fast is not None and len(raw) <= MAX_LINE_BYTES:
+    for raw in io.BytesIO(block):  # not split(): a block's lines all at once do not fit into the processor's cache
+        start, position, number = position, position + len(raw), number + 1
+        if plain and len(raw) <= MAX_LINE_BYTES:
             try:
-                row = fast(raw)
-                messages = row.messages
-                text = encode(messages)
-                stratum = strata[messages[-1].content if answers else row.stratum]
-                if len(messages) == 3:  # by far the most, and a call takes longer than the question
-                    one, two, three = messages
-                    good = (
-                        one.role == "system"
-                        and two.role == "user"
-                        and three.role == "assistant"
-                        and not (one.content.isspace() or two.content.isspace() or three.content.isspace())
-                    )
-                else:
+                try:  # by far the most lines are of three messages: their roles are checked while they are parsed
+                    row = decode_three(raw)
+                    one, two, three = messages = row.messages
+                    good = not (one.content.isspace() or two.content.isspace() or three.content.isspace())
+                except msgspec.ValidationError:
+                    row = decode(raw)
+                    messages = row.messages
                     good = _is_good(messages)
+                stratum = strata[messages[-1].content if answers else row.stratum]
+                text = encode(messages)
             except _NOT_FAST:
-                good, text, stratum = False, b"", b""
+                good = False
             if good:
-                digest = sha256(b'{"messages":' + text + b"}\n").digest()
-                buckets[digest[0] >> 2] += pack(digest[:16], stratum, file, start, number)
-                part.count += 1
+                digest = started()
+                digest.update(text)
+                digest.update(_AFTER)
+                place = digest.digest()
+                arcs[place[0] >> 2] += pack(place, stratum, file, start, number)  # arc_of, but a call takes long
+                found.append(stratum)
                 continue
-        if raw and not raw.isspace():
-            _scan_slowly(raw, start, number, file, shown, reader, part)
+        if not raw.isspace():
+            _scan_slowly(raw.removesuffix(b"\n"), start, number, file, shown, reader, part)
             if len(part.problems) > MAX_PROBLEMS:
                 break
-    part.lines = number - line
+    part.sizes.update(found)
     return part
 
 
@@ -118,12 +142,12 @@ def read_again(raw: bytes, place: bytes, line: int, shown: str, reader: Reader) 
     """
     if _is_plain(raw, reader):
         try:
-            row = _decoder(reader.stratify_by)(raw)
+            row = _decoder(reader.stratify_by, list[_Message])(raw)
             text = msgspec.json.encode(row.messages)
         except _NOT_FAST:
             pass
         else:
-            if sha256(b'{"messages":' + text + b"}\n").digest()[:16] != place:
+            if sha256(_BEFORE + text + _AFTER).digest()[:RING_BYTES] != place:
                 return None
             messages = tuple([Message(message.role, message.content) for message in row.messages])
             stratum = messages[-1].content if reader.stratify_by == ANSWER else row.stratum
@@ -148,21 +172,25 @@ def _is_plain(block: bytes, reader: Reader) -> bool:
         return False
     if any(char in '\\"' or char < " " for char in reader.stratify_by):  # msgspec takes no such name
         return False
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\\u0000" not in block
+    if not block.isascii():
+        try:
+            block.decode()
+        except UnicodeDecodeError:
+            return False
+    return b"\\" not in block or b"\\u0000" not in block  # the longer one takes much longer to look for
+
+
+_Three: TypeAlias = tuple[_System, _User, _Assistant]
 
 
 @cache
-def _decoder(stratify_by: str) -> Callable[[bytes], Any]:
+def _decoder(stratify_by: str, messages: Any) -> Callable[[bytes], Any]:
     fields: list[tuple[str, Any, Any]] = [("weight", Literal[1] | None, None), ("tools", None, None)]
     rename, plain = {}, {"stratum": ""}
     if stratify_by not in ("", ANSWER):
         fields.append(("stratum", str, msgspec.UNSET))  # elsewhere, or not text: the slow way finds it
         rename, plain = {"stratum": stratify_by}, {}
-    row = msgspec.defstruct("Row", [("messages", list[_Message]), *fields], rename=rename, namespace=plain, gc=False)
+    row = msgspec.defstruct("Row", [("messages", messages), *fields], rename=rename, namespace=plain, gc=False)
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(row).decode  # line by line: decode_lines is no faster
     return decode
 

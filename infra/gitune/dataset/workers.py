@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,9 +44,9 @@ class _Job(msgspec.Struct, array_like=True):
 class _Done(msgspec.Struct, array_like=True):
     offset: int
     lines: int
-    count: int
-    buckets: list[bytes]
+    arcs: list[bytearray]
     strata: dict[str, str]  # hex → name
+    sizes: dict[str, int]  # hex → records
     problems: list[Problem]
 
 
@@ -59,13 +60,18 @@ def cores() -> int:
 
 def read_block(path: Path, offset: int, size: int) -> tuple[int, bytes]:
     """The lines that begin in `size` bytes from `offset`, and where the first of them does."""
-    end = offset + size
     with path.open("rb") as file:
-        if offset:
-            file.seek(offset - 1)
-            offset += len(file.readline()) - 1  # the rest of the line before, which is another block's
-        block = file.read(max(end - offset, 0))
-        return offset, block if block.endswith(b"\n") or not block else block + file.readline()
+        start, end = _next_line(file, offset), _next_line(file, offset + size)
+        file.seek(start)
+        return start, file.read(end - start)
+
+
+def _next_line(file: IO[bytes], offset: int) -> int:
+    """Where the first line begins that does not begin before `offset`; no more than the file has."""
+    if not offset:
+        return 0
+    file.seek(offset - 1)
+    return offset - 1 + len(file.readline())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +167,8 @@ def _drive(
 
 def _part(done: _Done) -> Part:
     strata = {bytes.fromhex(short): name for short, name in done.strata.items()}
-    buckets = [bytearray(bucket) for bucket in done.buckets]
-    return Part(buckets, strata, done.problems, done.count, done.lines, done.offset)
+    sizes = Counter({bytes.fromhex(short): size for short, size in done.sizes.items()})
+    return Part(done.arcs, strata, sizes, done.problems, done.lines, done.offset)
 
 
 def _send(pipe: IO[bytes], message: bytes) -> None:
@@ -191,7 +197,6 @@ def serve() -> None:
             # very first line of a file may begin with a byte order mark, so that of another block is not line 1
             part = scan_block(block, offset, 2 if offset else 1, job.file, job.shown, job.reader)
             strata = {short.hex(): name for short, name in part.strata.items()}
-            done = _Done(
-                offset, part.lines, part.count, [bytes(bucket) for bucket in part.buckets], strata, part.problems
-            )
+            sizes = {short.hex(): size for short, size in part.sizes.items()}
+            done = _Done(offset, part.lines, part.arcs, strata, sizes, part.problems)
             _send(parts, msgspec.msgpack.encode(done))

@@ -230,7 +230,7 @@ def _read_job(folder: Path, key: TrainingKey) -> Job:
     facts: dict[str, Any] = {
         "progress": status.get("progress"),
         "eta_seconds": status.get("eta_seconds"),
-        "seconds": _seconds(folder),
+        "seconds": _seconds(folder, status.get("finished_at")),
         "detail": status.get("stage") or "starting",
         "cost_usd": 0.0,
     }
@@ -254,15 +254,21 @@ def _error(status: Mapping[str, Any], folder: Path) -> ProviderError | None:
     return ProviderError(error["message"], hint=log)
 
 
-def _seconds(folder: Path) -> float | None:
-    """Seconds that the job ran, over all processes that it took. None before the first event."""
+def _seconds(folder: Path, ended_at: str | None) -> float | None:
+    """Seconds that the job ran, over all processes that it took. None before the first event.
+
+    `ended_at` is the end that status.json tells; the event of it is written a moment later.
+    """
+    end = datetime.fromisoformat(ended_at) if ended_at else None
     total, first, last = 0.0, None, None
     for event in _events(folder):
         at = datetime.fromisoformat(event["at"])
+        at = min(at, end) if end else at
         if event["event"] in ("started", "resumed") and first is not None and last is not None:
             total += (last - first).total_seconds()
             first = None
         first, last = first or at, at
+    last = end or last
     return None if first is None or last is None else total + (last - first).total_seconds()
 
 

@@ -64,9 +64,14 @@ def spoken_language(example: Example) -> tuple[str | None, float]:
     text = " ".join(spoken[:_READ].split())
     if sum(map(str.isalpha, text)) < _LETTERS:
         return None, 0.0
+    code, score = _detected(text)
+    return (code, score) if score >= _SURE else (None, score)
+
+
+@functools.lru_cache(maxsize=10_000)  # agents that mix the same sources share examples; rule and statistics ask both
+def _detected(text: str) -> tuple[str, float]:
     best = _detector().detect(text, model="lite", k=1)[0]
-    score = float(best["score"])
-    return (str(best["lang"]), score) if score >= _SURE else (None, score)
+    return str(best["lang"]), float(best["score"])
 
 
 @functools.cache

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from gitune.dataset.rules.run import Cleaned
 from gitune.files import write_atomic
 from gitune.hashing import canonical_json
@@ -36,21 +38,19 @@ def summarise(cleaned: Cleaned) -> Summary:
 
 def findings_jsonl(cleaned: Cleaned) -> str:
     """One finding a line. The example's text is left out: the place leads there, and a secret is not written twice."""
-    return "".join(
-        canonical_json(
-            {
-                "rule": finding.rule,
-                "severity": finding.severity,
-                "dropped": finding.dropped,
-                "file": finding.file,
-                "line": finding.line,
-                "reason": finding.message,
-                "hint": finding.hint,
-            }
-        )
-        + "\n"
+    rows = (
+        {
+            "dropped": finding.dropped,
+            "file": finding.file,
+            "hint": finding.hint,
+            "line": finding.line,
+            "reason": finding.message,
+            "rule": finding.rule,
+            "severity": finding.severity,
+        }
         for finding in cleaned.findings
     )
+    return msgspec.json.Encoder().encode_lines(rows).decode()
 
 
 def write_report(cleaned: Cleaned, folder: Path) -> Summary:
