@@ -48,6 +48,13 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
         _yaml(dataset={"sources": [{"path": "data/train.jsonl"}], "validation": 0.9}),
         f"{AGENT}:5: 'dataset.validation': input should be less than or equal to 0.5",
     ),
+    "negative budget": (
+        AGENT,
+        _yaml(budget_usd=-1),
+        f"{AGENT}:11: 'budget_usd': input should be greater than or equal to 0",
+    ),
+    "endless budget": (AGENT, _yaml(budget_usd=float("inf")), f"{AGENT}:11: 'budget_usd': input should be a finite"),
+    "budget as text": (AGENT, _yaml(budget_usd="$5"), f"{AGENT}:11: 'budget_usd' must be a number, not '$5'"),
     "missing key": (AGENT, "description: x\n", f"{AGENT}:1: 'dataset' is missing"),
     "missing file": (
         AGENT,
@@ -164,6 +171,15 @@ def test_two_agents_may_not_share_an_alias(repository: Repository, gitune: Gitun
     [
         ("gitune:declared: [models]", "Pulumi.dev.yaml:2: unknown key 'declared'\n  hint: did you mean 'declare'?"),
         ("gitune:declare: [model]", "Pulumi.dev.yaml:2: 'declare.0' cannot be 'model'"),
+        (
+            "gitune:budget_usd: {monthly: 5}",
+            "Pulumi.dev.yaml:2: unknown key 'budget_usd.monthly'\n  hint: did you mean 'month'?",
+        ),
+        (
+            "gitune:budget_usd: {plan: -1}",
+            "Pulumi.dev.yaml:2: 'budget_usd.plan': input should be",
+        ),
+        ("gitune:budget_usd: 20", "Pulumi.dev.yaml:2: 'budget_usd' must be a mapping of keys to values, not '20'"),
         ("gitune:providers: {local: {concurrency: 0}}", "Pulumi.dev.yaml:2: 'concurrency'"),
     ],
 )

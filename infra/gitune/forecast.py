@@ -105,7 +105,7 @@ def recorded_estimate(request: TrainingRequest, project: Project) -> Estimate:
 
 def describe_estimate(estimate: Estimate) -> str:
     """Cost and time as people say them; what is unknown is called unknown."""
-    return f"{describe_cost(estimate.usd)}, {_describe_minutes(estimate.minutes)}"
+    return f"{describe_cost(estimate.usd)}, {describe_minutes(estimate.minutes)}"
 
 
 def describe_cost(usd: Range | None) -> str:
@@ -119,7 +119,8 @@ def describe_cost(usd: Range | None) -> str:
     return f"${expected:,.2f}{spread}"
 
 
-def _describe_minutes(minutes: Range | None) -> str:
+def describe_minutes(minutes: Range | None) -> str:
+    """Minutes: "20 min (10 to 61)", "about a minute" or "time unknown"."""
     if minutes is None:
         return "time unknown"
     low, expected, high = minutes

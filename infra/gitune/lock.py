@@ -42,7 +42,12 @@ def read_lock(path: Path) -> Lock | None:
     """The lock, or None when there is no file. Raises InvalidInput for one that is not a lock."""
     if not path.is_file():
         return None
-    source = parse_yaml(path.read_bytes(), str(path))
+    return parse_lock(path.read_bytes(), str(path))
+
+
+def parse_lock(data: bytes, file: str) -> Lock:
+    """The lock in a file's bytes. Raises InvalidInput for what is not a lock."""
+    source = parse_yaml(data, file)
     if source.problems:
         raise InvalidInput(source.problems)
     names = set(Lock.__dataclass_fields__)
@@ -50,9 +55,7 @@ def read_lock(path: Path) -> Lock | None:
     if found != names:
         wrong = sorted(names ^ found)[0]
         message = f"not a lock: '{wrong}' is {'missing' if wrong in names else 'unknown'}"
-        raise InvalidInput(
-            [Problem(str(path), 1, message, "restore the file with git, or delete it and run gitune up")]
-        )
+        raise InvalidInput([Problem(file, 1, message, "restore the file with git, or delete it and run gitune up")])
     return Lock(**source.data)
 
 

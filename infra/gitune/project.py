@@ -64,7 +64,7 @@ class Project:
 
 def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tuple[TrainingRequest, ...]:
     """The agent's candidates in order, defaults filled in. Raises UserError for an unknown provider."""
-    return tuple(_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
+    return tuple(training_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ def _candidates(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
     return listed[:1] or [Candidate(provider=stack.provider)]
 
 
-def _request(candidate: Candidate, project: Project, fingerprint: str) -> TrainingRequest:
+def training_request(candidate: Candidate, project: Project, fingerprint: str) -> TrainingRequest:
+    """One candidate, the provider's defaults filled in. Raises UserError for an unknown provider."""
     defaults = project.provider(candidate.provider).defaults
     return TrainingRequest(
         provider=candidate.provider,
@@ -158,7 +159,7 @@ def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tup
         if candidate in spec.training:
             place = ("training", spec.training.index(candidate))
         try:
-            request = _request(candidate, project, fingerprint)
+            request = training_request(candidate, project, fingerprint)
         except GituneError as error:
             problems.append(source.problem((*place, "provider"), error.message, error.hint))
             continue

@@ -151,6 +151,16 @@ class GateSpec(_Value):
     max_latency_seconds: Annotated[float, Field(gt=0, description="Most seconds per answer at the median.")] = 2.0
 
 
+_Dollars: typing.TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Budgets(_Value):
+    """US dollars that a stack may spend. None: no budget."""
+
+    plan: Annotated[_Dollars | None, Field(description="On all that one `gitune up` submits.")] = None
+    month: Annotated[_Dollars | None, Field(description="In a calendar month (UTC).")] = None
+
+
 class AgentSpec(_Value):
     """One agent: everything that its agent.yaml says."""
 
@@ -165,6 +175,10 @@ class AgentSpec(_Value):
     training: Annotated[tuple[Candidate, ...], Field(min_length=1, strict=False)] = (Candidate(provider="local"),)
     benchmark: BenchmarkSpec
     gate: GateSpec = GateSpec()
+    budget_usd: Annotated[
+        _Dollars | None,
+        Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
+    ] = None
 
     @property
     def file(self) -> Path:
@@ -184,6 +198,7 @@ class StackSpec(_Value):
         Field(min_length=1, description="Where datasets are published: a folder of the repository, or s3://, gs://."),
         AfterValidator(check_store_url),
     ] = ".gitune/store"
+    budget_usd: Annotated[Budgets, Field(description="US dollars for one plan and for a month.")] = Budgets()
     providers: Annotated[
         dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
     ] = Field(default_factory=dict)

@@ -56,6 +56,16 @@ def written(repository: Repository, name: str = "qa", count: int = 24) -> Path:
     return write_dataset(spec, build_dataset(spec, repository.root), repository.root)
 
 
+def test_notes_are_whole_replaced_and_no_datasets(store: Store, tmp_path: Path) -> None:
+    assert store.notes("spending") == {}
+    for text in ("old", "new"):
+        store.put_note("spending/a.json", text)
+    store.put_note("spending/b.json", "b")
+    assert clone(store, tmp_path).notes("spending") == {"a.json": b"new", "b.json": b"b"}
+    assert store.note_names("spending") == {"a.json", "b.json"}
+    assert store.find("") == []
+
+
 def clone(store: Store, tmp_path: Path) -> Store:
     """The same store seen from another clone of the repository, where nothing was built."""
     if "://" not in store.url:

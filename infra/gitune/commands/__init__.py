@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "status": "Show where each agent stands.",
     "drift": "Find what providers and routes differ in from what is recorded.",
+    "costs": "Show what trainings cost, or would cost elsewhere.",
     "validate": "Check every agent's files. Starts nothing.",
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",

@@ -7,6 +7,7 @@ has none is not published, whoever was killed while writing it. What is publishe
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Store:
             except FileNotFoundError:  # nothing was ever published
                 return []
         names = {str(entry).rstrip("/").rpartition("/")[2] for entry in entries}
-        return sorted(name for name in names if name.startswith(prefix))
+        return sorted(name for name in names if name.startswith(prefix) and _FINGERPRINT.fullmatch(name))
 
     def restore(self, fingerprint: str) -> Path:
         """Download a dataset to its folder in the repository. A wrong byte is a UserError, and leaves nothing."""
@@ -88,6 +89,29 @@ class Store:
             (work / MANIFEST_FILE).write_bytes(data)
             verify(work, manifest, self.url_of(fingerprint))
         return folder
+
+    def put_note(self, name: str, text: str) -> None:
+        """Write a small file beside the datasets, in one step; an older one of this name is replaced."""
+        with self._asked("cannot be written") as (filesystem, base):
+            path = f"{base}/{name}"
+            if not getattr(filesystem, "local_file", False):
+                filesystem.pipe_file(path, text.encode())
+                return
+            part = f"{path}.{secrets.token_hex(4)}.part"
+            filesystem.pipe_file(part, text.encode())
+            filesystem.mv(part, path)
+
+    def note_names(self, folder: str) -> set[str]:
+        """The names of a folder's notes."""
+        with self._asked("cannot be read") as (filesystem, base):
+            return {path.rpartition("/")[2] for path in _notes(filesystem, f"{base}/{folder}")}
+
+    def notes(self, folder: str) -> dict[str, bytes]:
+        """The notes of a folder, by name."""
+        with self._asked("cannot be read") as (filesystem, base):
+            paths = _notes(filesystem, f"{base}/{folder}")
+            found: dict[str, bytes] = filesystem.cat(paths, on_error="omit") if paths else {}
+        return {path.rpartition("/")[2]: data for path, data in found.items()}
 
     @contextlib.contextmanager
     def _asked(self, failure: str) -> Iterator[tuple[Any, str]]:
@@ -113,7 +137,17 @@ class Store:
         return self.url, _OPTIONS.get(scheme, {})
 
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")  # notes have a folder beside the datasets
 _HINT = "check gitune:store in Pulumi.<stack>.yaml, the network and your credentials, then run the same command again"
+
+
+def _notes(filesystem: Any, folder: str) -> list[str]:
+    """Their paths; one that is being written has another ending."""
+    try:
+        entries = filesystem.ls(folder, detail=False, refresh=True)
+    except FileNotFoundError:
+        return []
+    return [str(entry) for entry in entries if str(entry).endswith(".json")]
 
 
 def _manifest_bytes(filesystem: Any, folder: str) -> bytes:
