@@ -13,8 +13,9 @@ from gitune.dataset.build import Dataset, assemble, finish
 from gitune.dataset.render import FORMATS
 from gitune.dataset.upload import unsendable
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
-from gitune.providers import check_settings, open_provider
+from gitune.providers import check_settings, open_provider, provider_settings
 from gitune.providers.base import Provider, TrainingRequest
+from gitune.providers.settings import ProviderSettings
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
 from gitune.yaml_source import YamlSource, parse_yaml
 
@@ -61,10 +62,14 @@ class Project:
     def provider(self, name: str) -> Provider:
         return open_provider(name, self.root, self.stack)
 
+    def settings(self, name: str) -> ProviderSettings:
+        """The provider's block of the stack. Raises UserError."""
+        return provider_settings(name, self.stack)
+
 
 def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tuple[TrainingRequest, ...]:
     """The agent's candidates in order, defaults filled in. Raises UserError for an unknown provider."""
-    return tuple(training_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
+    return tuple(training_request(candidate, project, fingerprint) for candidate in candidates_of(spec, project.stack))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,9 @@ def check_project(
 
     `edited` maps agents to an agent.yaml that is not written yet, checked in place of the file.
     """
-    specs, problems, _ = _check_all(project, edited=edited)
-    return specs, problems
+    problems: list[Problem] = []
+    specs = tuple(agent.spec for agent in _good_agents(project, problems, edited or {}))
+    return specs, tuple(problems)
 
 
 def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSpec, ...]:
@@ -93,28 +99,37 @@ def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSp
 
 def checked_agent(project: Project, name: str) -> CheckedAgent:
     """One agent with its dataset, the files of all agents checked. Raises InvalidInput or UserError."""
-    specs, problems, datasets = _check_all(project, keep=name)
-    (spec,) = _wanted(specs, problems, (name,))
-    return CheckedAgent(spec, datasets[name])
+    problems: list[Problem] = []
+    kept: dict[str, CheckedAgent] = {}
+    specs: list[AgentSpec] = []
+    for agent in _good_agents(project, problems, {}):
+        specs.append(agent.spec)
+        if agent.spec.name == name:
+            kept[name] = agent
+    _wanted(specs, problems, (name,))
+    return kept[name]
 
 
-def _check_all(
-    project: Project, keep: str | None = None, edited: Mapping[str, bytes] | None = None
-) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...], Mapping[str, Dataset]]:
-    """Only one dataset is kept at most: those of all agents may not fit into memory together."""
-    edited = edited or {}
+def each_checked_agent(project: Project) -> Iterator[CheckedAgent]:
+    """One agent after the other, so that their datasets need not fit into memory together.
+
+    Raises InvalidInput at the end if anything is wrong with any file: nothing may be done before that.
+    """
+    problems: list[Problem] = []
+    yield from _good_agents(project, problems, {})
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _good_agents(project: Project, problems: list[Problem], edited: Mapping[str, bytes]) -> Iterator[CheckedAgent]:
+    """Adds to `problems` what is wrong with the others."""
     specs, found = read_agents(project.root, edited)
-    problems = list(found)
-    good: list[AgentSpec] = []
-    kept: dict[str, Dataset] = {}
+    problems += found
     for spec in specs:
         wrong, dataset = _check_agent(spec, project, edited.get(spec.name))
         problems += wrong
-        if not wrong:
-            good.append(spec)
-        if dataset is not None and spec.name == keep:
-            kept[spec.name] = dataset
-    return tuple(good), tuple(problems), kept
+        if dataset is not None and not wrong:
+            yield CheckedAgent(spec, dataset)
 
 
 def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequence[str]) -> tuple[AgentSpec, ...]:
@@ -127,7 +142,8 @@ def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequ
     return tuple(spec for spec in specs if not names or spec.name in names)
 
 
-def _candidates(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
+def candidates_of(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
+    """In the order in which they are tried in this stack."""
     if stack.provider is None:
         return spec.training
     listed = [candidate for candidate in spec.training if candidate.provider == stack.provider]
@@ -154,7 +170,7 @@ def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tup
     source = parse_yaml(spec.file.read_bytes() if edited is None else edited, file)
     dataset = None if problems else finish(spec, assembled)
     fingerprint = dataset.fingerprint if dataset else ""
-    for candidate in _candidates(spec, project.stack):
+    for candidate in candidates_of(spec, project.stack):
         place: tuple[Any, ...] = ("training",)
         if candidate in spec.training:
             place = ("training", spec.training.index(candidate))
@@ -176,7 +192,7 @@ def _unsendable(spec: AgentSpec, stack: StackSpec, dataset: Dataset, source: Yam
 
     A provider of another package writes files of its own kind, so of these nothing is known.
     """
-    forms = {FORMATS[c.provider].name: c.provider for c in _candidates(spec, stack) if c.provider in FORMATS}
+    forms = {FORMATS[c.provider].name: c.provider for c in candidates_of(spec, stack) if c.provider in FORMATS}
     for form in forms.values():
         for problem in unsendable(dataset, form):
             yield problem if problem.line else source.problem(("dataset",), problem.message, problem.hint)

@@ -20,8 +20,8 @@ from gitune.backend import backend_url, file_state
 from gitune.engine.install import Engine, engine_environment, ensure_engine
 from gitune.errors import EngineError
 from gitune.project import Project
-from gitune.resources.model import RETRY_VARIABLE
-from gitune.state import RESOURCE_PREFIX, resource_outputs, without_pending
+from gitune.round import ROUND_VARIABLE
+from gitune.state import RESOURCE_PREFIX, without_pending
 
 _LOCK_POLL_SECONDS = 1.0
 
@@ -91,12 +91,14 @@ class PulumiStack:
             self._selected().import_stack(cleaned)
             notify(f"resolved {count} operation(s) that a killed engine left pending")
 
-    def up(self, on_step: OnStep, notify: Notify, *, retry_failed: bool = False) -> Mapping[str, Mapping[str, Any]]:
-        """One pass of `pulumi up --refresh`. Returns the recorded models by agent. Raises EngineError.
+    def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
+        """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
+
+        Raises EngineError.
 
         An engine whose starter was killed may take the lock after `mend` has looked: then it is waited for again.
         """
-        self._environment[RETRY_VARIABLE] = "1" if retry_failed else "0"
+        self._environment[ROUND_VARIABLE] = str(targets)
         for attempt in range(_LOCK_ATTEMPTS):
             collector = _Collector(on_step)
             try:
@@ -108,10 +110,11 @@ class PulumiStack:
                 self.mend(notify)
             except automation.CommandError as error:
                 raise collector.error(error) from error
-        return resource_outputs(self.recorded(), "FineTunedModel")
+        return self.recorded()
 
-    def preview(self, on_step: OnStep) -> None:
+    def preview(self, targets: Path, on_step: OnStep) -> None:
         """What a pass would do. Changes nothing. Raises EngineError."""
+        self._environment[ROUND_VARIABLE] = str(targets)
         collector = _Collector(on_step)
         try:
             self._selected().preview(refresh=True, on_event=collector, color="never", suppress_outputs=True)
