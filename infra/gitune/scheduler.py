@@ -183,6 +183,7 @@ def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -
             continue
         if deadline is not None:
             waits[option.key] = since
+        slots.reserve(option.provider)
         moments = [moment for moment in (full.until, deadline) if moment is not None]
         until = min(moments, default=None)
         return Decision("queue", number, (*passed, f"{option.provider}: {full.reason}"), until=until, refused_at=waits)
@@ -214,7 +215,7 @@ class _Slots:
         """None where a job may be submitted."""
         use, limits = self._of(provider)
         if limits.total is not None and use.used >= limits.total:
-            return _Full(f"all {limits.total} job(s) that it may ever run are used", spent=True)
+            return _Full(f"all {limits.total} job(s) that it may ever run are used or spoken for", spent=True)
         if limits.spent and self._now < limits.spent_at + PROBE_SECONDS:
             return _Full(limits.spent, spent=True, until=limits.spent_at + PROBE_SECONDS)
         if self._now < limits.not_before:
@@ -232,6 +233,11 @@ class _Slots:
         use, _ = self._of(provider)
         self._use[provider] = replace(use, live=use.live + 1, waiting=use.waiting + 1, used=use.used + 1)
         return use.live
+
+    def reserve(self, provider: str) -> None:
+        """Who waits here will use one of the jobs that the account has for life."""
+        use, _ = self._of(provider)
+        self._use[provider] = replace(use, used=use.used + 1)
 
     def _of(self, provider: str) -> tuple[Use, Limits]:
         return self._use.get(provider, Use()), self._limits.get(provider, Limits())

@@ -66,13 +66,15 @@ class AgentOutcome:
         )
 
 
-def run_up(project: Project, reporter: Reporter, *, retry_failed: bool = False) -> tuple[AgentOutcome, ...]:
+def run_up(
+    project: Project, reporter: Reporter, *, retry_failed: bool = False, poll_seconds: float | None = None
+) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
-    May be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
+    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
     """
     with _only_one_up(project, reporter):
-        run = _Run(project, PulumiStack.open(project), reporter, retry_failed)
+        run = _Run(project, PulumiStack.open(project), reporter, retry_failed, poll_seconds)
         states = run.train_all()
         promotions = run.promote_all(states)
         if run.must_record(states, promotions):
@@ -83,10 +85,13 @@ def run_up(project: Project, reporter: Reporter, *, retry_failed: bool = False) 
 class _Run:
     """One call of `up`: the engine, and what its steps changed so far."""
 
-    def __init__(self, project: Project, stack: PulumiStack, reporter: Reporter, retry: bool) -> None:
+    def __init__(
+        self, project: Project, stack: PulumiStack, reporter: Reporter, retry: bool, poll_seconds: float | None
+    ) -> None:
         self.project = project
         self.stack = stack
         self.reporter = reporter
+        self.poll_seconds = poll_seconds
         self.started = time.time()
         self.changes: list[Change] = []
         self.unjudged: dict[str, str] = {}
@@ -192,7 +197,7 @@ class _Run:
             self.reporter.jobs({agent: job for agent, job in self.round.jobs.items() if job.live}, states)
             self._expect_answers()
             near = all(state.provider == "local" for state in states.values() if state.status != "succeeded")
-            seconds = next_poll_seconds(polls, longest=1.0 if near else 15.0)
+            seconds = next_poll_seconds(polls, longest=self.poll_seconds or (1.0 if near else 15.0))
             if self.round.until is not None:
                 seconds = max(0.1, min(seconds, self.round.until - time.time()))
             time.sleep(seconds)
