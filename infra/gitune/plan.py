@@ -17,11 +17,11 @@ from gitune.reconcile import ModelState, Target
 from gitune.round import Round, handed_over, take_round
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
-from gitune.wishes import Wish, read_wishes
+from gitune.wishes import Wish, read_wishes, within_budgets
 
 _Build: TypeAlias = Callable[[], Dataset]
 """An agent's dataset as the files are now, built once however often it is asked for."""
-Action = Literal["train", "retrain", "adopt", "queue", "stop", "deploy", "redeploy", "remove"]
+Action = Literal["train", "retrain", "start", "queue", "adopt", "stop", "deploy", "redeploy", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,21 @@ def _model_change(step: Step, wish: Wish | None, target: Target | None, project:
     if step.operation == "delete" or wish is None or target is None:
         return Change(step.agent, "remove", "no longer declared; the trained model is kept")
     build = functools.cache(lambda: build_dataset(wish.spec, project.root))
-    what = f"{target.state.base_model} on {target.state.provider}, {wish.examples} examples"
+    state = target.state
+    what = f"{state.base_model} on {state.provider}, {wish.examples} examples"
     reasons = _model_reasons(step, build, project) if step.operation != "create" else ()
-    why = (*reasons, *((target.state.reason,) if target.state.reason else ()))
-    if target.submit is None:
-        return _change_without_submission(step, target.state, what, why)
-    again = "trains again:" if reasons else "trains"
-    action: Action = "retrain" if reasons else "train"
-    return Change(step.agent, action, f"{again} {what}", why, _forecast(step, wish, build, project))
+    why = (*reasons, *((state.reason,) if state.reason else ()))
+    if state.status != "queued":
+        return _change_without_training(step, state, what, why)
+    if step.operation == "update" and not reasons:
+        action: Action = "queue" if target.submit is None else "start"
+        return Change(step.agent, action, f"{'waits' if action == 'queue' else 'starts'}: {what}", why)
+    action, words = ("retrain", "trains again:") if reasons else ("train", "trains")
+    later = ", as soon as there is room" if target.submit is None else ""
+    return Change(step.agent, action, f"{words} {what}{later}", why, _forecast(step, wish, build, project))
 
 
-def _change_without_submission(step: Step, state: ModelState, what: str, why: tuple[str, ...]) -> Change | None:
+def _change_without_training(step: Step, state: ModelState, what: str, why: tuple[str, ...]) -> Change | None:
     match state.status:
         case "succeeded" if step.recorded.get("key") == state.key and step.recorded.get("status") == "running":
             return None  # it ended as it should
@@ -71,9 +75,7 @@ def _change_without_submission(step: Step, state: ModelState, what: str, why: tu
             return Change(step.agent, "adopt", f"takes the model that was trained for exactly this before: {what}", why)
         case "running":
             return Change(step.agent, "adopt", f"takes the job that runs: {what}", why)
-        case "failed":
-            return Change(step.agent, "stop", f"cannot be trained: {what}", why)
-    return Change(step.agent, "queue", f"waits: {what}", why)
+    return Change(step.agent, "stop", f"cannot be trained: {what}", why)
 
 
 def _forecast(step: Step, wish: Wish, build: _Build, project: Project) -> Forecast:
@@ -142,11 +144,12 @@ def _deployment_change(step: Step) -> Change:
 
 def plan_changes(project: Project) -> tuple[Change, ...]:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
+    wanted = read_wishes(project)
     stack = PulumiStack.open(project)
     deployment = stack.recorded()
     outputs = resource_outputs(deployment, "FineTunedModel")
     recorded = {agent: ModelState.from_outputs(found) for agent, found in outputs.items()}
-    wishes = {wish.agent: wish for wish in read_wishes(project, recorded, deployment)}
+    wishes = {wish.agent: wish for wish in within_budgets(wanted, project, recorded, deployment)}
     taken = take_round(project, tuple(wishes.values()), recorded, time.time())
     changes: list[Change] = []
 
@@ -157,4 +160,4 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
     with handed_over(taken, project) as targets:
         stack.preview(targets, note)
-    return tuple(changes)
+    return tuple(sorted(changes, key=lambda change: change.agent))  # the engine works on several at a time

@@ -201,8 +201,8 @@ class _Look:
         if lock is None:
             return
         for request in wish.requests:
-            ours = lock.job["key"] == request.key
-            adopted = lock.job["key"] is None and (lock.provider, lock.base_model) == (
+            ours = lock.job.get("key") == request.key
+            adopted = lock.job.get("key") is None and (lock.provider, lock.base_model) == (
                 request.provider,
                 request.base_model,
             )

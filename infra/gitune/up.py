@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from gitune.scheduler import next_poll_seconds
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
-from gitune.wishes import read_wishes
+from gitune.wishes import Wish, read_wishes, within_budgets
 
 
 class Reporter(Protocol):
@@ -71,10 +71,14 @@ def run_up(
 ) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
-    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
+    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May
+    be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
     """
+    wishes = read_wishes(project)
     with _only_one_up(project, reporter):
-        run = _Run(project, PulumiStack.open(project), reporter, retry_failed, poll_seconds)
+        stack = PulumiStack.open(project)
+        stack.mend(reporter.note)
+        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds)
         states = run.train_all()
         promotions = run.promote_all(states)
         if run.must_record(states, promotions):
@@ -86,7 +90,13 @@ class _Run:
     """One call of `up`: the engine, and what its steps changed so far."""
 
     def __init__(
-        self, project: Project, stack: PulumiStack, reporter: Reporter, retry: bool, poll_seconds: float | None
+        self,
+        project: Project,
+        stack: PulumiStack,
+        wishes: Sequence[Wish],
+        reporter: Reporter,
+        retry: bool,
+        poll_seconds: float | None,
     ) -> None:
         self.project = project
         self.stack = stack
@@ -97,9 +107,9 @@ class _Run:
         self.unjudged: dict[str, str] = {}
         """Agents whose model could not be asked, and why."""
         self.deployment: Mapping[str, Any] = {}
-        stack.mend(reporter.note)
         self._record(stack.recorded())
-        self.wishes = {wish.agent: wish for wish in read_wishes(project, self.recorded, self.deployment)}
+        allowed = within_budgets(wishes, project, self.recorded, self.deployment)
+        self.wishes = {wish.agent: wish for wish in allowed}
         self.specs = {name: wish.spec for name, wish in self.wishes.items()}
         self.silent: Mapping[str, Heard] = {}
         self.round = self._look(retry)
@@ -169,7 +179,9 @@ class _Run:
 
     def _on_step(self, step: Step) -> None:
         change = explain_step(step, self.wishes, self.round, self.project)
-        if change is not None and change not in self.changes:
+        if change is None or change in self.changes:
+            return
+        if change.action != "queue" or not any(c.agent == change.agent for c in self.changes):  # said in its bar
             self.changes.append(change)
             self.reporter.change(change)
 

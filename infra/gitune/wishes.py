@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,8 @@ class Wish:
     """By candidate: seconds that a limit is waited out."""
     refused: tuple[str, ...]
     """By candidate: why it must not be submitted; empty: it may be."""
+    costs: tuple[Range | None, ...] = ()
+    """By candidate: estimated dollars, where a budget asks for them."""
 
     @property
     def agent(self) -> str:
@@ -40,26 +42,24 @@ class Wish:
         return tuple(request.key for request in self.requests)
 
 
-def read_wishes(
-    project: Project, recorded: Mapping[str, ModelState], deployment: Mapping[str, Any]
-) -> tuple[Wish, ...]:
-    """By name, after every file of every agent was checked. Raises InvalidInput, or UserError for a store.
+def read_wishes(project: Project) -> tuple[Wish, ...]:
+    """By name, after every file of every agent was checked. Calls nobody. Raises InvalidInput."""
+    return tuple(_wish(agent.spec, agent.dataset, project) for agent in each_checked_agent(project))
 
-    Budgets are applied here, once for all agents that have yet to be trained; so they hold whichever candidates the
-    agents end up with (see budget.py). Nothing is estimated where there is no budget.
+
+def within_budgets(
+    wishes: Sequence[Wish], project: Project, recorded: Mapping[str, ModelState], deployment: Mapping[str, Any]
+) -> tuple[Wish, ...]:
+    """The wishes, without the candidates that a budget does not allow. Raises UserError for a store.
+
+    Decided once for all agents that have yet to be trained, so that it holds whichever candidates they end up with (see
+    budget.py). Where there is no budget nothing is asked.
     """
-    wishes: list[Wish] = []
-    costs: dict[str, tuple[Range | None, ...]] = {}
-    shared = project.stack.budget_usd != Budgets()
-    for agent in each_checked_agent(project):
-        wish = _wish(agent.spec, agent.dataset, project)
-        wishes.append(wish)
-        if (shared or agent.spec.budget_usd is not None) and not _is_paid(wish, recorded.get(wish.agent)):
-            costs[wish.agent] = tuple(e.usd for e in estimates(agent.dataset, wish.requests, project))
-    if not costs:
+    unpaid = [wish for wish in wishes if wish.costs and not _is_paid(wish, recorded.get(wish.agent))]
+    if not unpaid:
         return tuple(wishes)
     month = month_usd(read_spendings(project, deployment), this_month()) + running_usd(project, deployment)
-    trainings = [Training(w.agent, costs[w.agent], w.spec.budget_usd) for w in wishes if w.agent in costs]
+    trainings = [Training(wish.agent, wish.costs, wish.spec.budget_usd) for wish in unpaid]
     over = refusals(trainings, project.stack.budget_usd, Committed(month=month))
     return tuple(_within(wish, over[wish.agent]) if wish.agent in over else wish for wish in wishes)
 
@@ -68,7 +68,9 @@ def _wish(spec: AgentSpec, dataset: Dataset, project: Project) -> Wish:
     requests = training_requests(spec, project, dataset.fingerprint)
     waits = tuple(candidate.wait_seconds for candidate in candidates_of(spec, project.stack))
     refused = tuple(unready(request.provider, project.settings(request.provider)) for request in requests)
-    return Wish(spec, requests, len(dataset.train), waits, refused)
+    limited = spec.budget_usd is not None or project.stack.budget_usd != Budgets()
+    costs = tuple(estimate.usd for estimate in estimates(dataset, requests, project)) if limited else ()
+    return Wish(spec, requests, len(dataset.train), waits, refused, costs)
 
 
 def _within(wish: Wish, over: Iterable[str | None]) -> Wish:

@@ -16,7 +16,7 @@ from gitune.errors import UserError
 from gitune.project import Project, find_root
 from gitune.reconcile import Target
 from gitune.round import ROUND_VARIABLE, read_targets
-from gitune.wishes import Wish, read_wishes
+from gitune.wishes import Wish, read_wishes, within_budgets
 
 
 @functools.cache
@@ -35,7 +35,8 @@ def handed_over_targets() -> Mapping[str, Target]:
 @functools.cache
 def own_wishes(stack: str) -> Mapping[str, Wish]:
     """What every agent wants, by agent, where gitune has decided nothing. Raises InvalidInput or UserError."""
-    return {wish.agent: wish for wish in read_wishes(open_project(stack), {}, {})}
+    project = open_project(stack)
+    return {wish.agent: wish for wish in within_budgets(read_wishes(project), project, {}, {})}
 
 
 @contextlib.contextmanager
