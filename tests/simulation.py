@@ -117,6 +117,17 @@ class SimulatedProvider:
         """Jobs of others that were started."""
         self.refusals = 0
         self.lists = 0
+        self.settled_at = 0.0
+        """Seconds from the beginning."""
+
+    @property
+    def patient(self) -> bool:
+        """Whether somebody waits for a limit here that does not free up by itself."""
+        return any(
+            name == self.name and wait is not None
+            for agent in self._world.agents
+            for name, wait in zip(agent.candidates, agent.waits, strict=False)
+        )
 
     # --- what gitune asks
 
@@ -165,8 +176,9 @@ class SimulatedProvider:
     def settle(self) -> None:
         """Let everything happen that is due."""
         now = self._world.now
+        self.settled_at = self._world.seconds
         while True:
-            stranger = self._strangers[0].start if self._strangers else math.inf
+            stranger = EPOCH + self._strangers[0].start if self._strangers else math.inf
             end = self._ends[0][0] if self._ends else math.inf
             if min(stranger, end) > now:
                 return
@@ -174,7 +186,7 @@ class SimulatedProvider:
                 window = self._strangers.pop(0)
                 if not self._full() and not self._spent():
                     self.arrivals += 1
-                    self._start(self._new("", window.start, window.end - window.start), window.start)
+                    self._start(self._new("", stranger, window.end - window.start), stranger)
             else:
                 _, job_id = heapq.heappop(self._ends)
                 job = self._live.pop(job_id)
