@@ -343,9 +343,7 @@ class World:
         return Path("no-such-folder") / agent
 
     def _wish(self, agent: Agent) -> Wish:
-        requests = tuple(
-            TrainingRequest(name, "base", "lora", {"agent": agent.name}, "f") for name in agent.candidates
-        )
+        requests = tuple(TrainingRequest(name, "base", "lora", {"agent": agent.name}, "f") for name in agent.candidates)
         for request in requests:
             self.durations[request.key] = agent.seconds
             if agent.flaw:
@@ -375,7 +373,7 @@ class Up:
         self.silent: Mapping[str, Any] = {}
         self.round = self.look(retry)
 
-    def run(self, most_rounds: int = 100_000) -> Round:
+    def run(self, most_rounds: int = 4_000) -> Round:
         """Until nothing changes any more, or nobody would tell."""
         while self.world.rounds < most_rounds:
             self.engine_pass()
@@ -409,7 +407,8 @@ class Up:
 
     def wait(self, most_rounds: int) -> None:
         polls = 0
-        while not (self.round.due or self.round.settled) and self.world.rounds < most_rounds:
+        while not (self.round.due or self.round.settled):
+            assert self.world.rounds < most_rounds, "it does not end"
             if self.is_abandoned():
                 return
             seconds = next_poll_seconds(polls, longest=self.world.longest_poll)
@@ -439,7 +438,9 @@ class Up:
         requests = {wish.agent: wish.requests for wish in world.wishes}
         sent = sum(target.submit is not None for _, target in due)
         for agent, target in due:
-            written = Target.from_dict(json.loads(json.dumps(target.as_dict()))) if target.submit is not None else target
+            written = (
+                Target.from_dict(json.loads(json.dumps(target.as_dict()))) if target.submit is not None else target
+            )
             state = written.state
             if written.submit is not None:
                 world.sleep(seconds / sent)

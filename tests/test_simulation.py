@@ -63,10 +63,9 @@ class WatchedUp(Up):
             agent: type(target.state).from_outputs(engine_habits(target.state.outputs()))
             for agent, target in taken.targets.items()
         }
-        again = take_round(
-            world.project, world.wishes, recorded, world.wall, started=self.started, before=taken.silent
-        )
-        assert again.states == taken.states
+        again = take_round(world.project, world.wishes, recorded, world.wall, started=self.started, before=taken.silent)
+        changed = {a: (was, again.states[a]) for a, was in taken.states.items() if again.states[a] != was}
+        assert not changed
         assert not again.due
 
 
@@ -92,7 +91,8 @@ def check(world: World, last: Round) -> None:
 def _check_limits(provider: SimulatedProvider) -> None:
     account = provider.account
     kinds = Counter(job.failure.kind for job in provider.excesses if isinstance(job.failure, QuotaExceeded))
-    surprises = provider.arrivals  # jobs of others come between the question and the submission
+    # jobs of others come between the question and the submission, and so does a job whose answer was lost
+    surprises = provider.arrivals + len(account.lost_answers)
     hours = provider.settled_at / HOUR
     if account.excess == "fails":
         known = account.declared
@@ -102,15 +102,15 @@ def _check_limits(provider: SimulatedProvider) -> None:
 
 def _check_reason(world: World, agent: Agent, reason: str) -> None:
     """An agent is only given up for what is true."""
-    if agent.flaw:
-        assert {"rejected": "line 3", "rejected late": "line 3", "crashes": "out of memory"}[agent.flaw] in reason
+    flaws = {"rejected": "line 3", "rejected late": "line 3", "crashes": "out of memory"}
+    if agent.flaw and flaws[agent.flaw] in reason:
         return
     assert reason.endswith("no candidate is left")
     for number, name in enumerate(agent.candidates):
         account, provider = world.accounts[name], world.providers[name]
         spent = account.total is not None
         closed = min(account.unauthorized.start, account.retired.start) <= world.seconds
-        waited = bool(agent.waits) and agent.waits[number] is not None
+        waited = bool(agent.waits) and agent.waits[number] is not None and "waited for long enough" in reason
         refused = bool(agent.refused and agent.refused[number])
         assert f"{name}: " in reason
         assert spent or closed or waited or refused, (name, reason, provider.used)
@@ -155,7 +155,7 @@ def worlds(draw: st.DrawFn) -> World:
         seed=draw(st.integers(0, 1000)),
         jumps=draw(st.dictionaries(st.floats(0.0, 4000.0), st.sampled_from([-600.0, -5.0, 5.0, 600.0]), max_size=2)),
         kills=draw(st.frozensets(st.integers(1, 20), max_size=2)),
-        longest_poll=60.0,
+        longest_poll=120.0,
     )
 
 
@@ -174,7 +174,7 @@ def _agents(draw: st.DrawFn, names: list[str]) -> Agent:
     )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(worlds())
 def test_in_every_world_all_promises_hold(world: World) -> None:
     check(world, run_world(world, WatchedUp))

@@ -17,6 +17,7 @@ from gitune.providers.base import Job
 
 Meaning = Literal["queue", "next", "stop"]
 Action = Literal["adopt", "submit", "queue", "stop"]
+_NO_REASON = ProviderError("the job failed, and its provider gives no reason", hint="run: gitune up --retry")
 PROBE_SECONDS = 3600.0
 """Between two tries of a limit that does not free up by itself, where a candidate says that it is waited out."""
 
@@ -49,8 +50,8 @@ class Wanted:
     """By training key: why it was refused for what it is."""
     not_before: float = 0.0
     """Seconds since 1970 until which a submission without an answer may still turn up."""
-    retry: bool = False
-    """What failed or was rejected is tried anew."""
+    forgiven: tuple[str, ...] = ()
+    """IDs of failed jobs: somebody asked to try anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Decision:
     job: Job | None = None
     """Of `adopt`: the job that is taken."""
     beside: int = 0
-    """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, this is the limit."""
+    """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, no fewer fit."""
     until: float | None = None
     """Of `queue`: when the clock alone may change it. None: only when a job ends."""
     refused_at: Mapping[str, float] = field(default_factory=dict)
@@ -155,39 +156,41 @@ def _adopted(agent: Wanted, jobs: Mapping[str, Job]) -> Decision | None:
 
 def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -> Decision:
     passed: tuple[str, ...] = ()
-    waits: dict[str, float] = {}
+    # kept also of who was waited for long enough, or has room by now: or it would be waited for anew
+    waits = {option.key: agent.refused_at[option.key] for option in agent.options if option.key in agent.refused_at}
     for number, option in enumerate(agent.options):
         job = jobs.get(option.key)
-        failed = job.error if job is not None and job.status == "failed" else None
-        if failed is not None and meaning(failed) == "stop" and not agent.retry:
-            return Decision("stop", number, (*passed, f"{option.provider}: {explain(failed)}"), job)
-        if option.key in agent.rejected and not agent.retry:
-            return Decision("stop", number, (agent.rejected[option.key],))
+        failed = None
+        if job is not None and job.status == "failed" and job.job_id not in agent.forgiven:
+            failed = job.error or _NO_REASON
+        if failed is not None and meaning(failed) == "stop":
+            return Decision("stop", number, (*passed, f"{option.provider}: {explain(failed)}"), job, refused_at=waits)
+        if option.key in agent.rejected:
+            return Decision("stop", number, (agent.rejected[option.key],), refused_at=waits)
         barred = option.refused or slots.closed(option.provider)
         if not barred and failed is not None and isinstance(failed, Retired | Unauthorized):
             barred = explain(failed)
         if barred:
             passed = (*passed, f"{option.provider}: {barred}")
             continue
-        full = slots.full(option.provider)
+        full = slots.full(option.provider, waits_it_out=option.wait_seconds is not None)
         if full is None and now < agent.not_before:
             full = _Full("the answer to its submission was lost, and its job may still turn up", until=agent.not_before)
         if full is None:
             return Decision("submit", number, passed, beside=slots.take(option.provider), refused_at=waits)
-        since = agent.refused_at.get(option.key, now)
-        deadline = None if option.wait_seconds is None else since + option.wait_seconds
+        deadline = None
+        if option.wait_seconds is not None:
+            deadline = waits.setdefault(option.key, now) + option.wait_seconds
         over = full.spent if deadline is None else now >= deadline
         if over:
             late = "" if deadline is None else ", and was waited for long enough"
             passed = (*passed, f"{option.provider}: {full.reason}{late}")
             continue
-        if deadline is not None:
-            waits[option.key] = since
         slots.reserve(option.provider)
         moments = [moment for moment in (full.until, deadline) if moment is not None]
         until = min(moments, default=None)
         return Decision("queue", number, (*passed, f"{option.provider}: {full.reason}"), until=until, refused_at=waits)
-    return Decision("stop", len(agent.options) - 1, (*passed, "no candidate is left"))
+    return Decision("stop", len(agent.options) - 1, (*passed, "no candidate is left"), refused_at=waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +208,22 @@ class _Slots:
 
     def __init__(self, use: Mapping[str, Use], limits: Mapping[str, Limits], now: float) -> None:
         self._use = dict(use)
+        self._live = {provider: known.live for provider, known in use.items()}
         self._limits = limits
         self._now = now
 
     def closed(self, provider: str) -> str:
         return self._of(provider)[1].closed
 
-    def full(self, provider: str) -> _Full | None:
+    def full(self, provider: str, *, waits_it_out: bool) -> _Full | None:
         """None where a job may be submitted."""
         use, limits = self._of(provider)
         if limits.total is not None and use.used >= limits.total:
             return _Full(f"all {limits.total} job(s) that it may ever run are used or spoken for", spent=True)
-        if limits.spent and self._now < limits.spent_at + PROBE_SECONDS:
+        if limits.spent and not (waits_it_out and self._now >= limits.spent_at + PROBE_SECONDS):
             return _Full(limits.spent, spent=True, until=limits.spent_at + PROBE_SECONDS)
+        if limits.spent and use.waiting:
+            return _Full(limits.spent, spent=True)  # one job tells whether the limit was raised
         if self._now < limits.not_before:
             return _Full(limits.said or "no answer", until=limits.not_before)
         if not use.answered:
@@ -229,10 +235,10 @@ class _Slots:
         return None
 
     def take(self, provider: str) -> int:
-        """Give the room to one job. Returns how many jobs run beside it."""
+        """Give the room to one job. Returns how many jobs are known to run beside it: those sent with it may not."""
         use, _ = self._of(provider)
         self._use[provider] = replace(use, live=use.live + 1, waiting=use.waiting + 1, used=use.used + 1)
-        return use.live
+        return self._live.get(provider, 0)
 
     def reserve(self, provider: str) -> None:
         """Who waits here will use one of the jobs that the account has for life."""
