@@ -195,6 +195,7 @@ def test_ten_thousand_agents() -> None:
     check(world, last)
     assert Counter(state.status for state in last.states.values()) == {"succeeded": 10_000}
     assert world.providers["openai"].most_at_once <= 500
+    print(world.rounds, world.passes, world.seconds, time.process_time() - started)
     assert time.process_time() - started < 60.0
 
 

@@ -191,8 +191,8 @@ def _newest(heard: Iterable[Heard], kind: Kind, since: float) -> Heard | None:
 
 
 def _wait(item: Heard, backoff: Callable[[int, str], float]) -> tuple[float, str]:
-    seconds = item.retry_after if item.retry_after is not None else backoff(item.count, item.provider)
-    return item.at + seconds, item.said
+    """Retry-After is the least: a server that goes on saying "in a second" is asked less and less often, too."""
+    return item.at + max(item.retry_after or 0.0, backoff(item.count, item.provider)), item.said
 
 
 def _text(declared: Declared) -> str:

@@ -308,7 +308,8 @@ class _Look:
 
 
 def _news(state: ModelState) -> tuple[object, ...]:
-    return state.status, [item.at for item in state.heard], state.refused_at, state.rejected, state.forgiven
+    heard = [(item.at, item.beside) for item in state.heard]
+    return state.status, heard, state.refused_at, state.rejected, state.forgiven
 
 
 def _use_of(jobs: Mapping[str, tuple[str, bool]]) -> Use:
