@@ -299,6 +299,7 @@ class World:
     """From when on the clock is wrong by how much."""
     kills: frozenset[int] = frozenset()
     """Numbers of submissions after which the machine is switched off, before anything of them is recorded."""
+    first_poll: float = 0.25
     longest_poll: float = 15.0
     poll_seconds: float = 0.5
     """That a list takes."""
@@ -411,7 +412,7 @@ class Up:
             assert self.world.rounds < most_rounds, "it does not end"
             if self.is_abandoned():
                 return
-            seconds = next_poll_seconds(polls, longest=self.world.longest_poll)
+            seconds = next_poll_seconds(polls, first=self.world.first_poll, longest=self.world.longest_poll)
             if self.round.until is not None:
                 seconds = max(0.1, min(seconds, self.round.until - self.world.wall))
             self.world.sleep(seconds)

@@ -180,6 +180,7 @@ def test_in_every_world_all_promises_hold(world: World) -> None:
     check(world, run_world(world, WatchedUp))
 
 
+@pytest.mark.slow
 def test_ten_thousand_agents() -> None:
     accounts = {
         "mistral": Account(running=100, total=1000, excess="fails", declared=True),
@@ -189,7 +190,7 @@ def test_ten_thousand_agents() -> None:
         Agent(f"agent-{n:05}", ("mistral", "openai"), seconds=300.0 + (n * 7919) % 600, examples=n % 50)
         for n in range(10_000)
     ]
-    world = World(accounts, agents, longest_poll=150.0)
+    world = World(accounts, agents, first_poll=300.0, longest_poll=300.0)
     started = time.process_time()
     last = run_world(world)
     check(world, last)

@@ -199,7 +199,9 @@ class _Look:
         """What failed is tried anew: when its turn comes, which may be many rounds later."""
         failed = [self.jobs[key] for key in wish.keys if key in self.jobs and self.jobs[key].status == "failed"]
         forgiven = tuple(job.job_id for job in failed)
-        self.states[wish.agent] = replace(self.states[wish.agent], rejected={}, refused_at={}, forgiven=forgiven)
+        state = self.states[wish.agent]
+        queued_at = None if state.status == "failed" else state.queued_at
+        self.states[wish.agent] = replace(state, rejected={}, refused_at={}, forgiven=forgiven, queued_at=queued_at)
 
     def _is_held(self, state: ModelState) -> bool:
         try:
