@@ -9,36 +9,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from gitune.dataset import Dataset, build_dataset
 from gitune.files import read_json
 from gitune.hashing import sha256
-from gitune.project import Project
+from gitune.project import CheckedAgents, DatasetFacts, Project
 from gitune.spec import AgentSpec
 
 VARIABLE = "GITUNE_CHECKED"
 """Names the file of `hand_over` to the engine's program."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetFacts:
-    """What a resource says of a dataset."""
-
-    fingerprint: str
-    examples: int
-    """That are trained on."""
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> DatasetFacts:
-        return cls(dataset.fingerprint, len(dataset.train))
-
-
-def hand_over(specs: Iterable[AgentSpec], facts: Mapping[str, DatasetFacts], file: Path) -> None:
-    """Write what was found of the agents as they are now."""
-    found = {name: asdict(fact) for name, fact in facts.items()}
-    file.write_text(json.dumps({"specs": _digest(specs), "datasets": found}), encoding="utf-8")
+def hand_over(agents: CheckedAgents, file: Path) -> None:
+    """Write what was found."""
+    found = {name: asdict(facts) for name, facts in agents.datasets.items()}
+    file.write_text(json.dumps({"specs": _digest(agents.specs.values()), "datasets": found}), encoding="utf-8")
 
 
 def dataset_facts(specs: Sequence[AgentSpec], project: Project) -> Mapping[str, DatasetFacts]:
@@ -49,6 +35,8 @@ def dataset_facts(specs: Sequence[AgentSpec], project: Project) -> Mapping[str, 
     handed = read_json(Path(os.environ.get(VARIABLE) or os.devnull))
     if isinstance(handed, dict) and handed["specs"] == _digest(specs):
         return {name: DatasetFacts(**found) for name, found in handed["datasets"].items()}
+    from gitune.dataset import build_dataset  # much to import, and mostly not needed
+
     return {spec.name: DatasetFacts.of(build_dataset(spec, project.root)) for spec in specs}
 
 

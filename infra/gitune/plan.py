@@ -12,7 +12,7 @@ from gitune.dataset import Dataset, build_dataset, dataset_folder
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.errors import ProviderError
 from gitune.forecast import Before, Forecast, forecast, recorded_tokens
-from gitune.project import Project, checked_agents
+from gitune.project import Project, check_for_engine
 from gitune.providers.base import TrainingKey, TrainingRequest
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
@@ -151,13 +151,13 @@ def _deployment_change(step: Step) -> Change:
 
 def plan_changes(project: Project) -> tuple[Change, ...]:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
-    specs = {spec.name: spec for spec in checked_agents(project)}
+    agents = check_for_engine(project)
     changes: list[Change] = []
 
     def note(step: Step) -> None:
-        change = explain_step(step, specs, project)
+        change = explain_step(step, agents.specs, project)
         if change is not None:
             changes.append(change)
 
-    PulumiStack.open(project).preview(note)
+    PulumiStack.open(project, agents).preview(note)
     return tuple(changes)

@@ -6,17 +6,16 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gitune.benchmark.cases import check_cases
-from gitune.dataset.build import Dataset, assemble, finish
-from gitune.dataset.render import FORMATS
-from gitune.dataset.upload import unsendable
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
 from gitune.providers import check_settings, open_provider
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
 from gitune.yaml_source import YamlSource, parse_yaml
+
+if TYPE_CHECKING:
+    from gitune.dataset import Dataset
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -75,6 +74,27 @@ class CheckedAgent:
     dataset: Dataset
 
 
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """What the engine's state says of a dataset."""
+
+    fingerprint: str
+    examples: int
+    """That are trained on."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DatasetFacts:
+        return cls(dataset.fingerprint, len(dataset.train))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAgents:
+    """All agents by name, every file checked, and what is known of the datasets that were built for that."""
+
+    specs: Mapping[str, AgentSpec]
+    datasets: Mapping[str, DatasetFacts]
+
+
 def check_project(
     project: Project, edited: Mapping[str, bytes] | None = None
 ) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
@@ -82,8 +102,15 @@ def check_project(
 
     `edited` maps agents to an agent.yaml that is not written yet, checked in place of the file.
     """
-    specs, problems, _ = _check_all(project, edited=edited)
-    return specs, problems
+    checked = _check_all(project, edited=edited)
+    return checked.specs, checked.problems
+
+
+def check_for_engine(project: Project) -> CheckedAgents:
+    """All agents, for a command that runs the engine. Raises InvalidInput or UserError."""
+    checked = _check_all(project)
+    specs = _wanted(checked.specs, checked.problems, ())
+    return CheckedAgents({spec.name: spec for spec in specs}, checked.facts)
 
 
 def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSpec, ...]:
@@ -93,28 +120,38 @@ def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSp
 
 def checked_agent(project: Project, name: str) -> CheckedAgent:
     """One agent with its dataset, the files of all agents checked. Raises InvalidInput or UserError."""
-    specs, problems, datasets = _check_all(project, keep=name)
-    (spec,) = _wanted(specs, problems, (name,))
-    return CheckedAgent(spec, datasets[name])
+    checked = _check_all(project, keep=name)
+    (spec,) = _wanted(checked.specs, checked.problems, (name,))
+    return CheckedAgent(spec, checked.kept[name])
 
 
-def _check_all(
-    project: Project, keep: str | None = None, edited: Mapping[str, bytes] | None = None
-) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...], Mapping[str, Dataset]]:
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    specs: tuple[AgentSpec, ...]
+    """The right ones."""
+    problems: tuple[Problem, ...]
+    facts: Mapping[str, DatasetFacts]
+    kept: Mapping[str, Dataset]
+
+
+def _check_all(project: Project, keep: str | None = None, edited: Mapping[str, bytes] | None = None) -> _Checked:
     """Only one dataset is kept at most: those of all agents may not fit into memory together."""
     edited = edited or {}
     specs, found = read_agents(project.root, edited)
     problems = list(found)
     good: list[AgentSpec] = []
+    facts: dict[str, DatasetFacts] = {}
     kept: dict[str, Dataset] = {}
     for spec in specs:
         wrong, dataset = _check_agent(spec, project, edited.get(spec.name))
         problems += wrong
         if not wrong:
             good.append(spec)
+        if dataset is not None:
+            facts[spec.name] = DatasetFacts.of(dataset)
         if dataset is not None and spec.name == keep:
             kept[spec.name] = dataset
-    return tuple(good), tuple(problems), kept
+    return _Checked(tuple(good), tuple(problems), facts, kept)
 
 
 def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequence[str]) -> tuple[AgentSpec, ...]:
@@ -148,6 +185,9 @@ def training_request(candidate: Candidate, project: Project, fingerprint: str) -
 
 def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tuple[list[Problem], Dataset | None]:
     """What is wrong, and the dataset if its sources are right."""
+    from gitune.benchmark.cases import check_cases  # imported here: the processes of the engine open projects only
+    from gitune.dataset.build import assemble, finish
+
     assembled = assemble(spec, project.root)
     problems = [*assembled.problems, *check_cases(spec, project.root)]
     file = spec.file.relative_to(project.root).as_posix()
@@ -176,6 +216,9 @@ def _unsendable(spec: AgentSpec, stack: StackSpec, dataset: Dataset, source: Yam
 
     A provider of another package writes files of its own kind, so of these nothing is known.
     """
+    from gitune.dataset.render import FORMATS
+    from gitune.dataset.upload import unsendable
+
     forms = {FORMATS[c.provider].name: c.provider for c in _candidates(spec, stack) if c.provider in FORMATS}
     for form in forms.values():
         for problem in unsendable(dataset, form):

@@ -16,7 +16,7 @@ from gitune.errors import ProviderError, Retired, Unauthorized, explain
 from gitune.files import try_lock, write_atomic
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
-from gitune.project import Project, checked_agents
+from gitune.project import Project, check_for_engine
 from gitune.promote import Promotion, TrainedModel, promote
 from gitune.providers.base import Job, TrainingKey, TrainingRequest
 from gitune.reconcile import ModelState
@@ -66,9 +66,9 @@ def run_up(project: Project, reporter: Reporter, *, retry_failed: bool = False) 
 
     May be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
     """
-    specs = {spec.name: spec for spec in checked_agents(project)}
+    agents = check_for_engine(project)
     with _only_one_up(project, reporter):
-        run = _Run(project, PulumiStack.open(project), specs, reporter)
+        run = _Run(project, PulumiStack.open(project, agents), agents.specs, reporter)
         run.stack.mend(reporter.note)
         states = run.train_all(retry_failed)
         promotions = run.promote_all(states)

@@ -22,6 +22,7 @@ from gitune.spec import AgentSpec
 
 def declare_agents(specs: Sequence[AgentSpec], project: Project) -> None:
     """Models where the stack declares models, deployments of what is locked where it declares deployments."""
+    _say_nothing_of_each_step()
     if "models" in project.stack.declare:
         _declare_models(specs, dataset_facts(specs, project), project)
     if "deployments" in project.stack.declare:
@@ -44,6 +45,12 @@ def _declare_deployments(specs: Sequence[AgentSpec], project: Project) -> None:
             route = Route(spec.name, lock.provider, lock.model_id, lock.version)
             options = pulumi.ResourceOptions(aliases=_aliases(spec))
             Deployment(spec.name, project.stack.name, spec.alias, route, options)
+
+
+def _say_nothing_of_each_step() -> None:
+    """The SDK tells the engine of its own steps, several for each resource, and waits for each answer: most of the
+    program's time, for what is shown with `pulumi --debug` only."""
+    pulumi.log.debug = lambda *_args, **_options: None
 
 
 def _aliases(spec: AgentSpec) -> list[str | pulumi.Alias]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pulumi import Input, dynamic
 
-from gitune.dataset import build_dataset, dataset_folder, write_dataset
+from gitune.dataset.folder import dataset_folder
 from gitune.dataset.manifest import read_manifest
 from gitune.dataset.store import Store
 from gitune.errors import UserError
@@ -91,6 +91,8 @@ def _publish(fingerprints: Mapping[str, str], project: Project) -> None:
 
 
 def _write(fingerprints: Mapping[str, str], project: Project) -> None:
+    from gitune.dataset import build_dataset, write_dataset  # much to import, and mostly all is there
+
     missing = {
         agent: fingerprint
         for agent, fingerprint in fingerprints.items()
