@@ -48,7 +48,11 @@ def _write_agent(folder: Path, number: int, training: Sequence[Mapping[str, Any]
     rows = [_messages(f"agent {number}: message {i} about {i % 3}") for i in range(EXAMPLES)]
     examples = [{"messages": [*row, {"role": "assistant", "content": f"intent_{i % 3}"}]} for i, row in enumerate(rows)]
     cases = [
-        {"id": f"c{i}", "messages": _messages(f"agent {number}: question {i} about {i % 3}"), "target": f"intent_{i % 3}"}
+        {
+            "id": f"c{i}",
+            "messages": _messages(f"agent {number}: question {i} about {i % 3}"),
+            "target": f"intent_{i % 3}",
+        }
         for i in range(3)
     ]
     for path, lines in (("data/train.jsonl", examples), ("benchmark/cases.jsonl", cases)):

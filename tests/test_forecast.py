@@ -15,9 +15,11 @@ from gitune.forecast import describe_cost, describe_estimate, forecast, recorded
 from gitune.plan import explain_step
 from gitune.project import Project, training_requests
 from gitune.providers.base import Estimate
+from gitune.round import Round, take_round
 from gitune.spec import load_agents
 from gitune.stack import Step
 from gitune.training.base_model import DEFAULT_BASE_MODEL, unpacked_base_model
+from gitune.wishes import Wish, read_wishes
 from tests.conftest import STACK, Repository, Result, agent_yaml, example
 
 
@@ -91,13 +93,18 @@ def test_tokens_are_of_what_is_trained_on(repository: Repository) -> None:
     assert told.tokens.count == sum(counter.count(dataset.examples_of(dataset.train)))
 
 
+def _round(project: Project) -> tuple[dict[str, Wish], Round]:
+    wishes = read_wishes(project)
+    return {wish.agent: wish for wish in wishes}, take_round(project, wishes, {}, 0.0)
+
+
 def test_a_plan_says_how_much_was_trained_on_before(repository: Repository) -> None:
     repository.add_agent("qa")
     project, (spec,) = Project.open("dev", repository.root), load_agents(repository.root)
     first = build_dataset(spec, repository.root)
     (wanted,) = training_requests(spec, project, first.fingerprint)
     model = {"fingerprint": first.fingerprint, "examples": len(first.train), "candidates": [wanted.recorded()]}
-    planned = explain_step(Step("FineTunedModel", "qa", "create", {}, model), {"qa": spec}, project)
+    planned = explain_step(Step("FineTunedModel", "qa", "create", {}, model), *_round(project), project)
     assert planned is not None
     assert planned.forecast is not None
     assert planned.as_dict()["forecast"]["before"] is None
@@ -105,14 +112,14 @@ def test_a_plan_says_how_much_was_trained_on_before(repository: Repository) -> N
     second = build_dataset(spec, repository.root)
     (wanted,) = training_requests(spec, project, second.fingerprint)
     more = {"fingerprint": second.fingerprint, "examples": len(second.train), "candidates": [wanted.recorded()]}
-    again = explain_step(Step("FineTunedModel", "qa", "update", model, more), {"qa": spec}, project)
+    again = explain_step(Step("FineTunedModel", "qa", "update", model, more), *_round(project), project)
     assert again is not None
     assert again.forecast is not None
     assert again.as_dict()["forecast"]["before"] == {"examples": 22, "tokens": planned.forecast.tokens.count}
     assert again.forecast.lines()[0].startswith(f"22 → 54 examples, {planned.forecast.tokens.count:,} → ")
     assert "tokens, each read once an epoch" in again.forecast.lines()[0]
     stranger = {**model, "fingerprint": "0" * 64}  # trained elsewhere: unknown is left out
-    elsewhere = explain_step(Step("FineTunedModel", "qa", "update", stranger, more), {"qa": spec}, project)
+    elsewhere = explain_step(Step("FineTunedModel", "qa", "update", stranger, more), *_round(project), project)
     assert elsewhere is not None
     assert elsewhere.forecast is not None
     assert elsewhere.forecast.before is None

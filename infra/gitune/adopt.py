@@ -50,7 +50,7 @@ def _lock(spec: AgentSpec, provider: str, model: Model, job_id: str | None, exam
         method="lora",
         hyperparameters={},
         dataset={"fingerprint": None, "examples": examples},
-        job={"id": job_id, "key": None, "seconds": None, "cost_usd": None, "estimated_usd": None},
+        job={"id": job_id, "key": None, "seconds": None, "cost_usd": None, "estimated_usd": None, "passed_over": None},
         benchmark={
             "cases": 0,
             "fingerprint": None,

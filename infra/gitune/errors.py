@@ -108,6 +108,14 @@ class Unavailable(ProviderError):
         self.retry_after = retry_after
 
 
+class Unanswered(Unavailable):
+    """The answer to this very submission was lost, and its job may still turn up in `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, hint=hint)
+        self.retry_after: float = retry_after
+
+
 class NotFound(ProviderError):
     """No job or model has this ID."""
 

@@ -84,6 +84,12 @@ def forecast(
     )
 
 
+def estimates(dataset: Dataset, requests: Sequence[TrainingRequest], project: Project) -> tuple[Estimate, ...]:
+    """By candidate, with the first one's tokens. Calls nobody."""
+    tokens = training_tokens(dataset, requests[0].base_model, project)
+    return tuple(_estimate(project, request, tokens) for request in requests)
+
+
 def training_tokens(dataset: Dataset, base_model: str, project: Project) -> Tokens:
     """Of the examples that are trained on, once; those of weight 2 twice, those that are held back not at all."""
     examples = dataset.examples_of(dataset.train)

@@ -31,7 +31,8 @@ class Lock:
     dataset: Mapping[str, Any]
     """fingerprint (SHA-256) and examples (their count)."""
     job: Mapping[str, Any]
-    """id, key (the training key), seconds, cost_usd as the provider told it, estimated_usd (low, expected, high)."""
+    """id, key (the training key), seconds, cost_usd as the provider told it, estimated_usd (low, expected, high).
+    passed_over: why the candidates before it did not train it."""
     benchmark: Mapping[str, Any]
     """cases (count), fingerprint, accuracy and base_accuracy (0 to 1 or null), latency_seconds (median)."""
     verdict: Mapping[str, Any]

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from gitune.dataset import Dataset, build_dataset, dataset_folder
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
-from gitune.errors import ProviderError
 from gitune.forecast import Before, Forecast, forecast, recorded_tokens
-from gitune.project import Project, check_for_engine
-from gitune.providers.base import TrainingKey, TrainingRequest
-from gitune.spec import AgentSpec
+from gitune.project import Project
+from gitune.reconcile import ModelState, Target
+from gitune.round import Round, handed_over, take_round
 from gitune.stack import PulumiStack, Step
+from gitune.state import resource_outputs
+from gitune.wishes import Wish, read_wishes, within_budgets
 
-_Build: TypeAlias = Callable[[], Dataset | None]
-"""An agent's dataset as the files are now, built once however often it is asked for; None for one that is no more."""
-Action = Literal["train", "retrain", "adopt", "resume", "deploy", "redeploy", "remove"]
+_Build: TypeAlias = Callable[[], Dataset]
+"""An agent's dataset as the files are now, built once however often it is asked for."""
+Action = Literal["train", "retrain", "start", "queue", "adopt", "stop", "deploy", "redeploy", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +40,47 @@ class Change:
         return {**facts, "forecast": self.forecast.as_dict()} if self.forecast else facts
 
 
-def explain_step(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Change | None:
+def explain_step(step: Step, wishes: Mapping[str, Wish], taken: Round, project: Project) -> Change | None:
     """The change behind a step; None for what a user need not know (a dataset's files follow the model)."""
     if step.kind == "FineTunedModel":
-        return _model_change(step, specs, project)
+        return _model_change(step, wishes.get(step.agent), taken.targets.get(step.agent), project)
     if step.kind == "Deployment":
         return _deployment_change(step)
     return None
 
 
-def _model_change(step: Step, specs: Mapping[str, AgentSpec], project: Project) -> Change:
-    if step.operation == "delete":
+def _model_change(step: Step, wish: Wish | None, target: Target | None, project: Project) -> Change | None:
+    if step.operation == "delete" or wish is None or target is None:
         return Change(step.agent, "remove", "no longer declared; the trained model is kept")
-    candidate = step.wanted["candidates"][0]
-    what = f"{candidate['base_model']} on {candidate['provider']}, {int(step.wanted['examples'])} examples"
-    build = functools.cache(lambda: build_dataset(specs[step.agent], project.root) if step.agent in specs else None)
-    if step.operation == "create":
-        return _first_training(step, build, project, what)
-    reasons = _model_reasons(step, build, project)
-    if not reasons:
-        recorded = step.recorded.get("reason") or f"recorded as {step.recorded.get('status')}"
-        return Change(step.agent, "resume", f"goes on: {what}", (str(recorded),))
-    found = _known_job(project, candidate)
-    if found == "succeeded":
-        return Change(step.agent, "adopt", "takes the model that was trained for exactly this before", reasons)
-    return Change(step.agent, "retrain", f"trains again: {what}", reasons, _forecast(step, build, project))
+    build = functools.cache(lambda: build_dataset(wish.spec, project.root))
+    state = target.state
+    what = f"{state.base_model} on {state.provider}, {wish.examples} examples"
+    reasons = _model_reasons(step, build, project) if step.operation != "create" else ()
+    why = (*reasons, *((state.reason,) if state.reason else ()))
+    if state.status != "queued":
+        return _change_without_training(step, state, what, why)
+    if step.operation == "update" and not reasons:
+        action: Action = "queue" if target.submit is None else "start"
+        return Change(step.agent, action, f"{'waits' if action == 'queue' else 'starts'}: {what}", why)
+    action, words = ("retrain", "trains again:") if reasons else ("train", "trains")
+    later = ", as soon as there is room" if target.submit is None else ""
+    return Change(step.agent, action, f"{words} {what}{later}", why, _forecast(step, wish, build, project))
 
 
-def _first_training(step: Step, build: _Build, project: Project, what: str) -> Change:
-    status = _known_job(project, step.wanted["candidates"][0])
-    if status == "succeeded":
-        return Change(step.agent, "adopt", f"adopts the finished model: {what}")
-    if status is not None:
-        return Change(step.agent, "adopt", f"adopts the job that is {status}: {what}")
-    return Change(step.agent, "train", f"trains {what}", forecast=_forecast(step, build, project))
+def _change_without_training(step: Step, state: ModelState, what: str, why: tuple[str, ...]) -> Change | None:
+    match state.status:
+        case "succeeded" if step.recorded.get("key") == state.key and step.recorded.get("status") == "running":
+            return None  # it ended as it should
+        case "succeeded":
+            return Change(step.agent, "adopt", f"takes the model that was trained for exactly this before: {what}", why)
+        case "running":
+            return Change(step.agent, "adopt", f"takes the job that runs: {what}", why)
+    return Change(step.agent, "stop", f"cannot be trained: {what}", why)
 
 
-def _forecast(step: Step, build: _Build, project: Project) -> Forecast | None:
-    dataset = build()
-    if dataset is None:
-        return None
-    requests = [TrainingRequest.from_recorded(c, step.wanted["fingerprint"]) for c in step.wanted["candidates"]]
-    return forecast(dataset, requests, project, _before(step, requests[0].base_model, project))
+def _forecast(step: Step, wish: Wish, build: _Build, project: Project) -> Forecast:
+    before = _before(step, wish.requests[0].base_model, project)
+    return forecast(build(), wish.requests, project, before)
 
 
 def _before(step: Step, base_model: str, project: Project) -> Before | None:
@@ -88,14 +89,6 @@ def _before(step: Step, base_model: str, project: Project) -> Before | None:
         return None
     tokens = recorded_tokens(old, base_model, project)
     return Before(int(step.recorded["examples"]), tokens.count) if tokens else None
-
-
-def _known_job(project: Project, candidate: Mapping[str, Any]) -> str | None:
-    try:
-        job = project.provider(candidate["provider"]).find_job(TrainingKey(candidate["key"]))
-    except ProviderError:
-        return None
-    return job.status if job else None
 
 
 def _model_reasons(step: Step, build: _Build, project: Project) -> tuple[str, ...]:
@@ -122,9 +115,9 @@ def _dataset_reason(step: Step, build: _Build, project: Project) -> str:
     old_fingerprint = str(step.recorded.get("fingerprint", ""))
     change = f"dataset {old_fingerprint[:12]} → {step.wanted['fingerprint'][:12]}"
     folder = dataset_folder(project.root, old_fingerprint)
-    built = build() if (folder / TRAIN_FILE).is_file() else None
-    if built is None:
+    if not (folder / TRAIN_FILE).is_file():
         return change
+    built = build()
     new = {*built.train, *built.validation}
     old = {
         line
@@ -151,13 +144,20 @@ def _deployment_change(step: Step) -> Change:
 
 def plan_changes(project: Project) -> tuple[Change, ...]:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
-    agents = check_for_engine(project)
+    wanted = read_wishes(project)
+    stack = PulumiStack.open(project, wanted)
+    deployment = stack.recorded()
+    outputs = resource_outputs(deployment, "FineTunedModel")
+    recorded = {agent: ModelState.from_outputs(found) for agent, found in outputs.items()}
+    wishes = {wish.agent: wish for wish in within_budgets(wanted, project, recorded, deployment)}
+    taken = take_round(project, tuple(wishes.values()), recorded, time.time())
     changes: list[Change] = []
 
     def note(step: Step) -> None:
-        change = explain_step(step, agents.specs, project)
+        change = explain_step(step, wishes, taken, project)
         if change is not None:
             changes.append(change)
 
-    PulumiStack.open(project, agents).preview(note)
-    return tuple(changes)
+    with handed_over(taken, project) as targets:
+        stack.preview(targets, note)
+    return tuple(sorted(changes, key=lambda change: change.agent))  # the engine works on several at a time

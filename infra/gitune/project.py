@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
-from gitune.providers import check_settings, open_provider
+from gitune.providers import check_settings, open_provider, provider_settings
 from gitune.providers.base import Provider, TrainingRequest
+from gitune.providers.settings import ProviderSettings
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
 from gitune.yaml_source import YamlSource, parse_yaml
 
@@ -60,10 +61,14 @@ class Project:
     def provider(self, name: str) -> Provider:
         return open_provider(name, self.root, self.stack)
 
+    def settings(self, name: str) -> ProviderSettings:
+        """The provider's block of the stack. Raises UserError."""
+        return provider_settings(name, self.stack)
+
 
 def training_requests(spec: AgentSpec, project: Project, fingerprint: str) -> tuple[TrainingRequest, ...]:
     """The agent's candidates in order, defaults filled in. Raises UserError for an unknown provider."""
-    return tuple(training_request(candidate, project, fingerprint) for candidate in _candidates(spec, project.stack))
+    return tuple(training_request(candidate, project, fingerprint) for candidate in candidates_of(spec, project.stack))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +79,6 @@ class CheckedAgent:
     dataset: Dataset
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetFacts:
-    """What the engine's state says of a dataset."""
-
-    fingerprint: str
-    examples: int
-    """That are trained on."""
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> DatasetFacts:
-        return cls(dataset.fingerprint, len(dataset.train))
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedAgents:
-    """All agents by name, every file checked, and what is known of the datasets that were built for that."""
-
-    specs: Mapping[str, AgentSpec]
-    datasets: Mapping[str, DatasetFacts]
-
-
 def check_project(
     project: Project, edited: Mapping[str, bytes] | None = None
 ) -> tuple[tuple[AgentSpec, ...], tuple[Problem, ...]]:
@@ -102,15 +86,9 @@ def check_project(
 
     `edited` maps agents to an agent.yaml that is not written yet, checked in place of the file.
     """
-    checked = _check_all(project, edited=edited)
-    return checked.specs, checked.problems
-
-
-def check_for_engine(project: Project) -> CheckedAgents:
-    """All agents, for a command that runs the engine. Raises InvalidInput or UserError."""
-    checked = _check_all(project)
-    specs = _wanted(checked.specs, checked.problems, ())
-    return CheckedAgents({spec.name: spec for spec in specs}, checked.facts)
+    problems: list[Problem] = []
+    specs = tuple(agent.spec for agent in _good_agents(project, problems, edited or {}))
+    return specs, tuple(problems)
 
 
 def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSpec, ...]:
@@ -120,38 +98,37 @@ def checked_agents(project: Project, names: Sequence[str] = ()) -> tuple[AgentSp
 
 def checked_agent(project: Project, name: str) -> CheckedAgent:
     """One agent with its dataset, the files of all agents checked. Raises InvalidInput or UserError."""
-    checked = _check_all(project, keep=name)
-    (spec,) = _wanted(checked.specs, checked.problems, (name,))
-    return CheckedAgent(spec, checked.kept[name])
+    problems: list[Problem] = []
+    kept: dict[str, CheckedAgent] = {}
+    specs: list[AgentSpec] = []
+    for agent in _good_agents(project, problems, {}):
+        specs.append(agent.spec)
+        if agent.spec.name == name:
+            kept[name] = agent
+    _wanted(specs, problems, (name,))
+    return kept[name]
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    specs: tuple[AgentSpec, ...]
-    """The right ones."""
-    problems: tuple[Problem, ...]
-    facts: Mapping[str, DatasetFacts]
-    kept: Mapping[str, Dataset]
+def each_checked_agent(project: Project) -> Iterator[CheckedAgent]:
+    """One agent after the other, so that their datasets need not fit into memory together.
+
+    Raises InvalidInput at the end if anything is wrong with any file: nothing may be done before that.
+    """
+    problems: list[Problem] = []
+    yield from _good_agents(project, problems, {})
+    if problems:
+        raise InvalidInput(problems)
 
 
-def _check_all(project: Project, keep: str | None = None, edited: Mapping[str, bytes] | None = None) -> _Checked:
-    """Only one dataset is kept at most: those of all agents may not fit into memory together."""
-    edited = edited or {}
+def _good_agents(project: Project, problems: list[Problem], edited: Mapping[str, bytes]) -> Iterator[CheckedAgent]:
+    """Adds to `problems` what is wrong with the others."""
     specs, found = read_agents(project.root, edited)
-    problems = list(found)
-    good: list[AgentSpec] = []
-    facts: dict[str, DatasetFacts] = {}
-    kept: dict[str, Dataset] = {}
+    problems += found
     for spec in specs:
         wrong, dataset = _check_agent(spec, project, edited.get(spec.name))
         problems += wrong
-        if not wrong:
-            good.append(spec)
-        if dataset is not None:
-            facts[spec.name] = DatasetFacts.of(dataset)
-        if dataset is not None and spec.name == keep:
-            kept[spec.name] = dataset
-    return _Checked(tuple(good), tuple(problems), facts, kept)
+        if dataset is not None and not wrong:
+            yield CheckedAgent(spec, dataset)
 
 
 def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequence[str]) -> tuple[AgentSpec, ...]:
@@ -164,7 +141,8 @@ def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequ
     return tuple(spec for spec in specs if not names or spec.name in names)
 
 
-def _candidates(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
+def candidates_of(spec: AgentSpec, stack: StackSpec) -> Sequence[Candidate]:
+    """In the order in which they are tried in this stack."""
     if stack.provider is None:
         return spec.training
     listed = [candidate for candidate in spec.training if candidate.provider == stack.provider]
@@ -185,7 +163,7 @@ def training_request(candidate: Candidate, project: Project, fingerprint: str) -
 
 def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tuple[list[Problem], Dataset | None]:
     """What is wrong, and the dataset if its sources are right."""
-    from gitune.benchmark.cases import check_cases  # imported here: the processes of the engine open projects only
+    from gitune.benchmark.cases import check_cases  # imported here: the engine's own processes only open projects
     from gitune.dataset.build import assemble, finish
 
     assembled = assemble(spec, project.root)
@@ -194,7 +172,7 @@ def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tup
     source = parse_yaml(spec.file.read_bytes() if edited is None else edited, file)
     dataset = None if problems else finish(spec, assembled)
     fingerprint = dataset.fingerprint if dataset else ""
-    for candidate in _candidates(spec, project.stack):
+    for candidate in candidates_of(spec, project.stack):
         place: tuple[Any, ...] = ("training",)
         if candidate in spec.training:
             place = ("training", spec.training.index(candidate))
@@ -219,7 +197,7 @@ def _unsendable(spec: AgentSpec, stack: StackSpec, dataset: Dataset, source: Yam
     from gitune.dataset.render import FORMATS
     from gitune.dataset.upload import unsendable
 
-    forms = {FORMATS[c.provider].name: c.provider for c in _candidates(spec, stack) if c.provider in FORMATS}
+    forms = {FORMATS[c.provider].name: c.provider for c in candidates_of(spec, stack) if c.provider in FORMATS}
     for form in forms.values():
         for problem in unsendable(dataset, form):
             yield problem if problem.line else source.problem(("dataset",), problem.message, problem.hint)

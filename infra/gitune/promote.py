@@ -29,6 +29,8 @@ class TrainedModel:
     job: Job
     examples: int
     """Training examples, without those held back."""
+    reason: str = ""
+    """Why earlier candidates did not train it."""
 
 
 def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress: OnProgress) -> Promotion:
@@ -70,6 +72,7 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Es
             "seconds": None if model.job.seconds is None else round(model.job.seconds, 1),
             "cost_usd": model.job.cost_usd,
             "estimated_usd": None if estimate.usd is None else [round(usd, 2) for usd in estimate.usd],
+            "passed_over": model.reason or None,
         },
         benchmark={
             "cases": evidence.cases,

@@ -1,4 +1,4 @@
-"""One step towards a trained model: adopt, submit, fail over, or stay queued. Never waits, and may be repeated.
+"""One agent's step towards a trained model: what is recorded next, and the one call that may cost money. Never waits.
 
 This is the logic of the FineTunedModel resource without Pulumi; resources/model.py only translates.
 """
@@ -6,13 +6,14 @@ This is the logic of the FineTunedModel resource without Pulumi; resources/model
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from gitune.errors import ProviderError, QuotaExceeded, explain
+from gitune.errors import ProviderError, Unanswered, explain
+from gitune.limits import Declared, Heard, hear
 from gitune.providers.base import Job, Provider, TrainingKey, TrainingRequest
-from gitune.scheduler import after_error
+from gitune.scheduler import Decision, meaning
 
 Status = Literal["queued", "running", "succeeded", "failed", "lost"]
 UNSETTLED: frozenset[str] = frozenset({"queued", "failed", "lost"})
@@ -33,62 +34,116 @@ class ModelState:
     """Why it is queued or failed, and why earlier candidates were passed over."""
     seconds: float | None = None
     cost_usd: float | None = None
+    queued_at: float | None = None
+    """Seconds since 1970 at which it began to wait for the model it does not have yet."""
+    beside: int | None = None
+    """Jobs of the account that ran as this one was sent."""
+    refused_at: Mapping[str, float] = field(default_factory=dict)
+    """Since when candidates that are waited out were refused, by training key."""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """Why candidates were refused for what they are, by training key: they are not sent again unless somebody asks."""
+    not_before: float = 0.0
+    """Seconds since 1970 until which a submission without an answer may still turn up."""
+    heard: tuple[Heard, ...] = ()
+    """What this agent's submissions told of limits, for all agents to know."""
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> ModelState:
         known = {item.name: outputs[item.name] for item in fields(cls) if outputs.get(item.name) is not None}
+        if "heard" in known:
+            known["heard"] = tuple(Heard.from_dict(item) for item in known["heard"])
+        if "beside" in known:
+            known["beside"] = int(known["beside"])
         return cls(**{"status": "lost", **known})
 
     def outputs(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "heard": [item.as_dict() for item in self.heard]}
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    """The candidate that is being tried, and why those before it were not taken."""
+class Target:
+    """What one agent's step has to reach."""
 
-    request: TrainingRequest
-    passed_over: tuple[str, ...] = field(default=())
+    keys: tuple[str, ...]
+    """The training keys of the candidates that this was decided for."""
+    state: ModelState
+    """What is to be recorded; where a candidate is submitted, whatever is not its answer."""
+    submit: int | None = None
+    """The candidate to submit."""
+    declared: Declared = field(default_factory=Declared)
+    """Its provider's limits as they were declared."""
 
-    def state(self, status: Status, job: Job | None = None, reason: str = "") -> ModelState:
-        ended = job is not None and not job.live
-        return ModelState(
-            status=status,
-            key=self.request.key,
-            provider=self.request.provider,
-            base_model=self.request.base_model,
-            job_id=job.job_id if job else "",
-            model_id=(job.model_id or "") if job else "",
-            reason="; ".join([*self.passed_over, *([reason] if reason else [])]),
-            # only of an ended job: the state should not change because time passes
-            seconds=job.seconds if job and ended else None,
-            cost_usd=job.cost_usd if job and ended else None,
-        )
+    def differs(self, recorded: ModelState) -> bool:
+        """Whether the step has anything to do."""
+        return self.submit is not None or self.state != recorded
+
+    def as_dict(self) -> dict[str, Any]:
+        facts = {"keys": list(self.keys), "state": self.state.outputs(), "submit": self.submit}
+        return {**facts, "declared": asdict(self.declared)}
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> Target:
+        """The inverse of `as_dict`."""
+        state, declared = ModelState.from_outputs(written["state"]), Declared(**written["declared"])
+        return cls(tuple(written["keys"]), state, written["submit"], declared)
 
 
-def advance(
-    requests: Sequence[TrainingRequest], dataset: Path, open_provider: OpenProvider, *, retry_failed: bool = False
-) -> ModelState:
-    """Take the first candidate that has, or gets, a job. A failed job is started anew only with `retry_failed`."""
-    passed_over: tuple[str, ...] = ()
-    for request in requests:
-        attempt = _Attempt(request, passed_over)
-        try:
-            job = _adopt_or_submit(request, dataset, open_provider(request.provider), retry_failed)
-            if job.error is not None and not job.live:
-                raise job.error
-        except ProviderError as error:
-            reason = f"{request.provider}: {explain(error)}"
-            decision = after_error(error)
-            if decision == "queue":
-                return attempt.state("queued", reason=reason)
-            if decision == "stop":
-                return attempt.state("failed", reason=reason)
-            passed_over = (*passed_over, reason)
-            continue
-        return attempt.state(_status(job), job)
-    last = _Attempt(requests[-1], passed_over)
-    return last.state("failed", reason="no candidate is left")
+def target(
+    decision: Decision,
+    requests: Sequence[TrainingRequest],
+    recorded: ModelState,
+    declared: Mapping[str, Declared],
+    now: float,
+) -> Target:
+    """What a decision makes of an agent. Pure.
+
+    `recorded` is what is recorded now, with what was heard since; `declared` is by provider.
+    """
+    keys = tuple(request.key for request in requests)
+    request, reason = requests[decision.option], "; ".join(decision.reasons)
+    if decision.action == "adopt" and decision.job is not None:
+        return Target(keys, _of_job(decision.job, request, recorded, reason))
+    since = now if recorded.queued_at is None else recorded.queued_at
+    plain = ModelState(
+        "queued",
+        request.key,
+        request.provider,
+        request.base_model,
+        reason=reason,
+        queued_at=since,
+        refused_at=dict(decision.refused_at),
+        rejected={key: why for key, why in recorded.rejected.items() if key in keys},
+        not_before=recorded.not_before,
+        heard=recorded.heard,
+    )
+    if decision.action == "submit":
+        rejected = {key: why for key, why in plain.rejected.items() if key != request.key}
+        sent = replace(plain, beside=decision.beside, rejected=rejected, not_before=0.0)
+        return Target(keys, sent, decision.option, declared.get(request.provider, Declared()))
+    if decision.action == "stop":
+        job_id = decision.job.job_id if decision.job else ""
+        return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=None))
+    return Target(keys, plain)
+
+
+def submit(wanted: Target, request: TrainingRequest, dataset: Path, open_provider: OpenProvider) -> ModelState:
+    """Send the candidate, unless its job is there already. Returns what is to be recorded; raises ProviderError."""
+    job = open_provider(request.provider).submit_job(request, dataset)
+    if job.error is not None and not job.live:
+        raise job.error
+    return _of_job(job, request, wanted.state, wanted.state.reason)
+
+
+def refuse(wanted: Target, request: TrainingRequest, error: ProviderError, now: float) -> ModelState:
+    """What is to be recorded when the candidate was not taken. Pure; the next round decides what follows."""
+    state = wanted.state
+    reason = "; ".join(part for part in (state.reason, f"{request.provider}: {explain(error)}") if part)
+    if isinstance(error, Unanswered):
+        return replace(state, reason=reason, not_before=now + error.retry_after)
+    if meaning(error) == "stop":
+        return replace(state, status="failed", reason=reason, rejected={request.key: reason}, queued_at=None)
+    heard = hear(error, request.provider, wanted.declared, now, state.heard, beside=state.beside or 0)
+    return replace(state, reason=reason, heard=heard)
 
 
 def observe(recorded: ModelState, open_provider: OpenProvider) -> ModelState:
@@ -96,37 +151,65 @@ def observe(recorded: ModelState, open_provider: OpenProvider) -> ModelState:
     if recorded.status in ("queued", "failed"):
         return recorded
     try:
-        job = open_provider(recorded.provider).find_job(TrainingKey(recorded.key))
+        provider = open_provider(recorded.provider)
+        job = provider.find_job(TrainingKey(recorded.key))
+        if job is None and holds_model(recorded, provider):
+            return recorded
     except ProviderError:
         return recorded  # no answer, a retired API, a missing key: none says what became of the job
     if job is None:
-        return ModelState(**{**recorded.outputs(), "status": "lost", "reason": f"{recorded.provider}: the job is gone"})
-    reason = recorded.reason if job.error is None else f"{recorded.provider}: {explain(job.error)}"
-    return ModelState(
-        status=_status(job),
-        key=recorded.key,
-        provider=recorded.provider,
-        base_model=recorded.base_model,
-        job_id=job.job_id,
-        model_id=job.model_id or "",
-        reason=reason,
-        seconds=None if job.live else job.seconds,
-        cost_usd=None if job.live else job.cost_usd,
+        return lost(recorded)
+    return seen(recorded, job)
+
+
+def holds_model(recorded: ModelState, provider: Provider) -> bool:
+    """Whether the provider still has a model whose job it no longer lists. Raises ProviderError."""
+    return (
+        recorded.status == "succeeded" and bool(recorded.model_id) and provider.get_model(recorded.model_id) is not None
     )
 
 
-def _adopt_or_submit(request: TrainingRequest, dataset: Path, provider: Provider, retry_failed: bool) -> Job:
-    job = provider.find_job(request.key)
-    if job is None or job.status in ("lost", "cancelled") or _met_a_full_house(job):
-        return provider.submit_job(request, dataset)
-    if retry_failed and job.status == "failed":
-        return provider.submit_job(request, dataset)
-    return job
+def lost(recorded: ModelState) -> ModelState:
+    """The record of a job that nobody knows any more."""
+    return replace(recorded, status="lost", reason=f"{recorded.provider}: the job is gone")
 
 
-def _met_a_full_house(job: Job) -> bool:
-    """Accepted, then failed because others ran: nothing was trained, and there may be room by now."""
-    return job.status == "failed" and isinstance(job.error, QuotaExceeded) and job.error.kind == "concurrent"
+def seen(recorded: ModelState, job: Job) -> ModelState:
+    """The record, as the job is now."""
+    reason = recorded.reason if job.error is None else f"{recorded.provider}: {explain(job.error)}"
+    return _with_job(recorded, job, reason)
+
+
+def _of_job(job: Job, request: TrainingRequest, recorded: ModelState, reason: str) -> ModelState:
+    same = recorded.key == request.key
+    start = replace(
+        recorded,
+        key=request.key,
+        provider=request.provider,
+        base_model=request.base_model,
+        beside=recorded.beside if same else None,
+        refused_at={},
+        rejected={},
+        not_before=0.0,
+    )
+    # why a job is here is told once, when it comes; later nobody knows it any more
+    return _with_job(start, job, reason or (recorded.reason if same and recorded.job_id == job.job_id else ""))
+
+
+def _with_job(state: ModelState, job: Job, reason: str) -> ModelState:
+    status = _status(job)
+    return replace(
+        state,
+        status=status,
+        job_id=job.job_id,
+        model_id=job.model_id or "",
+        reason=reason,
+        # only of an ended job: the state should not change because time passes
+        seconds=None if job.live else job.seconds,
+        cost_usd=None if job.live else job.cost_usd,
+        queued_at=None if status == "succeeded" else state.queued_at,
+        beside=None if status == "succeeded" else state.beside,
+    )
 
 
 def _status(job: Job) -> Status:

@@ -1,16 +1,92 @@
-"""Pure decisions: what an error means for a training, and when waiting is over."""
+"""Who is trained where, now: one pure decision for all agents, from wishes, observed jobs, limits and the clock.
+
+Nothing here waits, asks or remembers. `decide` is called before every pass of the engine and after every poll; what it
+says of the same facts is the same, so it may be called as often as one likes, by anybody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable
+from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable, explain
+from gitune.limits import Limits
+from gitune.providers.base import Job
 
-Decision = Literal["queue", "next", "stop"]
+Meaning = Literal["queue", "next", "stop"]
+Action = Literal["adopt", "submit", "queue", "stop"]
+PROBE_SECONDS = 3600.0
+"""Between two tries of a limit that does not free up by itself, where a candidate says that it is waited out."""
 
 
-def after_error(error: ProviderError) -> Decision:
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One candidate of one agent, as far as the decision depends on it."""
+
+    provider: str
+    key: str
+    wait_seconds: float | None = None
+    """How long a limit is waited out; None: as long as jobs run, and a limit that does not free up not at all."""
+    refused: str = ""
+    """Why it must not be submitted, known without asking: over budget, no credential. It may still be adopted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One agent's wish, and what is recorded of it."""
+
+    agent: str
+    options: tuple[Option, ...]
+    size: float = 0.0
+    """Of two agents that have waited equally long the larger goes first, because the last one to start ends last."""
+    queued_at: float | None = None
+    """Seconds since 1970 at which it began to wait; None: it has not waited yet."""
+    refused_at: Mapping[str, float] = field(default_factory=dict)
+    """By training key: since when a candidate with `wait_seconds` is waited for."""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """By training key: why it was refused for what it is."""
+    not_before: float = 0.0
+    """Seconds since 1970 until which a submission without an answer may still turn up."""
+    retry: bool = False
+    """What failed or was rejected is tried anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an account's lists say of one provider."""
+
+    live: int = 0
+    """Jobs that have not ended, whoever started them."""
+    waiting: int = 0
+    """Those of them that have not begun: whether the provider takes them is not known yet."""
+    used: int = 0
+    """Jobs that count for a lifetime limit."""
+    answered: bool = True
+    """False: nobody knows what became of the jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done for one agent."""
+
+    action: Action
+    option: int
+    """The candidate that it is about: an index of Wanted.options."""
+    reasons: tuple[str, ...] = ()
+    """Why the candidates before it were passed over, then why it waits or stops."""
+    job: Job | None = None
+    """Of `adopt`: the job that is taken."""
+    beside: int = 0
+    """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, this is the limit."""
+    until: float | None = None
+    """Of `queue`: when the clock alone may change it. None: only when a job ends."""
+    refused_at: Mapping[str, float] = field(default_factory=dict)
+    """Wanted.refused_at, continued."""
+
+
+def meaning(error: ProviderError) -> Meaning:
     """`queue`: the same candidate again later; `next`: the next candidate; `stop`: this agent needs a person.
 
     By class alone. A rejected dataset stops, because the next provider would be paid for the same mistake.
@@ -25,23 +101,154 @@ def after_error(error: ProviderError) -> Decision:
     return "stop"
 
 
-def waiting_for(statuses: Mapping[str, str]) -> bool:
-    """Whether any agent's recorded status can still change by itself: all but succeeded and failed."""
-    return any(status not in ("succeeded", "failed") for status in statuses.values())
+def decide(
+    wanted: Iterable[Wanted],
+    jobs: Mapping[str, Job],
+    use: Mapping[str, Use],
+    limits: Mapping[str, Limits],
+    now: float,
+) -> dict[str, Decision]:
+    """What is to be done for each agent, by name.
 
-
-def pass_is_due(before: Mapping[str, str], now: Mapping[str, str], *, queued: bool) -> bool:
-    """Whether the engine has something to do, now that a job has changed.
-
-    `before` and `now` map agents to the status of their job. A job that just succeeded frees a slot for the queue; one
-    that ended in any other way, or vanished, is taken up again by the engine or fails over. When all have succeeded
-    and nothing is queued, the engine only has to record it, which the pass that deploys does anyway.
+    `jobs` are the observed ones by training key; `use` and `limits` are by provider; `now` is in seconds since 1970.
+    A job that runs or has succeeded is always taken, whichever candidate it is of, so nothing is paid for twice. Of
+    what is left, who has waited longest chooses first, and takes the first candidate that is not ruled out; where that
+    has no room, it waits there. So nobody is overtaken at a provider by one who came later.
     """
-    ended = {agent for agent, status in before.items() if now.get(agent) != status}
-    went_wrong = any(now.get(agent) != "succeeded" for agent in ended)
-    return went_wrong or (bool(ended) and queued)
+    slots = _Slots(use, limits, now)
+    decisions: dict[str, Decision] = {}
+    queue: list[Wanted] = []
+    for agent in wanted:
+        taken = _adopted(agent, jobs)
+        if taken is None:
+            queue.append(agent)
+        else:
+            decisions[agent.agent] = taken
+    queue.sort(key=lambda a: (now if a.queued_at is None else a.queued_at, -a.size, a.agent))
+    for agent in queue:
+        decisions[agent.agent] = _choice(agent, jobs, slots, now)
+    return decisions
 
 
 def next_poll_seconds(polls: int, *, first: float = 0.25, longest: float = 30.0) -> float:
     """How long to wait before asking again: doubling from `first` to `longest`."""
     return min(first * 2.0 ** min(polls, 16), longest)
+
+
+def backoff_seconds(attempt: int, who: str, *, first: float = 5.0, longest: float = 300.0) -> float:
+    """Before the try after `attempt` failures: doubling, and a share between a half and all of it.
+
+    Jitter ("equal jitter" of Marc Brooker, Exponential Backoff And Jitter, AWS 2015) keeps clones apart; it is drawn
+    from who asks and how often, so the same facts give the same time.
+    """
+    most = min(first * 2.0 ** min(max(attempt - 1, 0), 16), longest)
+    return most * (0.5 + random.Random(f"{who}/{attempt}").random() / 2)
+
+
+def _adopted(agent: Wanted, jobs: Mapping[str, Job]) -> Decision | None:
+    for number, option in enumerate(agent.options):
+        job = jobs.get(option.key)
+        if job is not None and (job.live or job.status == "succeeded"):
+            return Decision("adopt", number, job=job)
+    return None
+
+
+def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -> Decision:
+    passed: tuple[str, ...] = ()
+    waits: dict[str, float] = {}
+    for number, option in enumerate(agent.options):
+        job = jobs.get(option.key)
+        failed = job.error if job is not None and job.status == "failed" else None
+        if failed is not None and meaning(failed) == "stop" and not agent.retry:
+            return Decision("stop", number, (*passed, f"{option.provider}: {explain(failed)}"), job)
+        if option.key in agent.rejected and not agent.retry:
+            return Decision("stop", number, (agent.rejected[option.key],))
+        barred = option.refused or slots.closed(option.provider)
+        if not barred and failed is not None and isinstance(failed, Retired | Unauthorized):
+            barred = explain(failed)
+        if barred:
+            passed = (*passed, f"{option.provider}: {barred}")
+            continue
+        full = slots.full(option.provider)
+        if full is None and now < agent.not_before:
+            full = _Full("the answer to its submission was lost, and its job may still turn up", until=agent.not_before)
+        if full is None:
+            return Decision("submit", number, passed, beside=slots.take(option.provider), refused_at=waits)
+        since = agent.refused_at.get(option.key, now)
+        deadline = None if option.wait_seconds is None else since + option.wait_seconds
+        over = full.spent if deadline is None else now >= deadline
+        if over:
+            late = "" if deadline is None else ", and was waited for long enough"
+            passed = (*passed, f"{option.provider}: {full.reason}{late}")
+            continue
+        if deadline is not None:
+            waits[option.key] = since
+        slots.reserve(option.provider)
+        moments = [moment for moment in (full.until, deadline) if moment is not None]
+        until = min(moments, default=None)
+        return Decision("queue", number, (*passed, f"{option.provider}: {full.reason}"), until=until, refused_at=waits)
+    return Decision("stop", len(agent.options) - 1, (*passed, "no candidate is left"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Full:
+    """Why a provider takes nobody now."""
+
+    reason: str
+    spent: bool = False
+    """It does not free up by itself."""
+    until: float | None = None
+
+
+class _Slots:
+    """The room that is left at each provider while one decision is made."""
+
+    def __init__(self, use: Mapping[str, Use], limits: Mapping[str, Limits], now: float) -> None:
+        self._use = dict(use)
+        self._limits = limits
+        self._now = now
+
+    def closed(self, provider: str) -> str:
+        return self._of(provider)[1].closed
+
+    def full(self, provider: str) -> _Full | None:
+        """None where a job may be submitted."""
+        use, limits = self._of(provider)
+        if limits.total is not None and use.used >= limits.total:
+            return _Full(f"all {limits.total} job(s) that it may ever run are used or spoken for", spent=True)
+        if limits.spent and self._now < limits.spent_at + PROBE_SECONDS:
+            return _Full(limits.spent, spent=True, until=limits.spent_at + PROBE_SECONDS)
+        if self._now < limits.not_before:
+            return _Full(limits.said or "no answer", until=limits.not_before)
+        if not use.answered:
+            return _Full(limits.said or "no answer")
+        if limits.running is not None and use.live >= limits.running:
+            return _Full(f"{limits.running} job(s) at once")
+        if limits.careful and use.waiting:
+            return _Full("its limits are not known, so one job at a time is sent until it runs")
+        return None
+
+    def take(self, provider: str) -> int:
+        """Give the room to one job. Returns how many jobs run beside it."""
+        use, _ = self._of(provider)
+        self._use[provider] = replace(use, live=use.live + 1, waiting=use.waiting + 1, used=use.used + 1)
+        return use.live
+
+    def reserve(self, provider: str) -> None:
+        """Who waits here will use one of the jobs that the account has for life."""
+        use, _ = self._of(provider)
+        self._use[provider] = replace(use, used=use.used + 1)
+
+    def _of(self, provider: str) -> tuple[Use, Limits]:
+        return self._use.get(provider, Use()), self._limits.get(provider, Limits())
+
+
+def earliest(decisions: Iterable[Decision]) -> float | None:
+    """When the clock alone may change something; None: never."""
+    return min(_moments(decisions), default=None)
+
+
+def _moments(decisions: Iterable[Decision]) -> Iterator[float]:
+    for decision in decisions:
+        if decision.action == "queue" and decision.until is not None:
+            yield decision.until

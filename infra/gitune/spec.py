@@ -125,6 +125,20 @@ class Candidate(_Value):
     hyperparameters: Annotated[
         dict[str, Scalar], Field(description="The provider's own names; what is left out takes its default.")
     ] = Field(default_factory=dict)
+    wait: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[1-9][0-9]{0,4}[mhd]$",
+            description="How long a limit is waited out before the next candidate: 90m, 24h or 7d. Left out: while "
+            "jobs run, as long as they do; a limit that does not free up by itself, not at all.",
+        ),
+    ] = None
+
+    @property
+    def wait_seconds(self) -> float | None:
+        return (
+            None if self.wait is None else int(self.wait[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86_400.0}[self.wait[-1]]
+        )
 
 
 class BenchmarkSpec(_Value):

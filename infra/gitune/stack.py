@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +18,14 @@ from pulumi.automation import events
 from pulumi.automation._stack import StackInitMode  # the constructor takes it, but the package does not export it
 from semver import VersionInfo
 
-from gitune import checked
 from gitune.backend import backend_url, file_state
+from gitune.checked import CHECKED_VARIABLE, hand_over
 from gitune.engine.install import Engine, engine_environment, ensure_engine
 from gitune.errors import EngineError
-from gitune.project import CheckedAgents, Project
-from gitune.resources.model import RETRY_VARIABLE
-from gitune.state import RESOURCE_PREFIX, resource_outputs, without_pending
+from gitune.project import Project
+from gitune.round import ROUND_VARIABLE
+from gitune.state import RESOURCE_PREFIX, without_pending
+from gitune.wishes import Wish
 
 _LOCK_POLL_SECONDS = 1.0
 
@@ -50,7 +51,7 @@ class PulumiStack:
     """One stack of one project. Open it with `PulumiStack.open`."""
 
     def __init__(
-        self, project: Project, engine: Engine, environment: Mapping[str, str], agents: CheckedAgents | None = None
+        self, project: Project, engine: Engine, environment: Mapping[str, str], wishes: Sequence[Wish] = ()
     ) -> None:
         self._project = project
         self._environment = dict(environment)
@@ -59,20 +60,20 @@ class PulumiStack:
             work_dir=str(project.root), env_vars=self._environment, pulumi_command=_LeanCommand(engine)
         )
         self._stack: automation.Stack | None = None
-        if agents is not None:
+        if wishes:
             # A killed command leaves it to the engine, which reads it when it starts; the system clears it away.
             self._checked = tempfile.NamedTemporaryFile(prefix="gitune-checked-", suffix=".json")  # noqa: SIM115
-            self._environment[checked.VARIABLE] = self._checked.name
-            checked.hand_over(agents, Path(self._checked.name))
+            self._environment[CHECKED_VARIABLE] = self._checked.name
+            hand_over(wishes, Path(self._checked.name))
 
     @classmethod
-    def open(cls, project: Project, agents: CheckedAgents | None = None) -> PulumiStack:
+    def open(cls, project: Project, wishes: Sequence[Wish] = ()) -> PulumiStack:
         """Find the engine, and the backend's address. Raises EngineError.
 
-        `agents` are those that were checked for this command: their datasets are not built again.
+        `wishes` are those of all agents, as this command checked them: no dataset is built again.
         """
         engine = ensure_engine()
-        return cls(project, engine, stack_environment(project.root, engine), agents)
+        return cls(project, engine, stack_environment(project.root, engine), wishes)
 
     def recorded(self) -> Mapping[str, Any]:
         """The deployment as it was last recorded; empty before the first pass."""
@@ -103,12 +104,14 @@ class PulumiStack:
             self._selected().import_stack(cleaned)
             notify(f"resolved {count} operation(s) that a killed engine left pending")
 
-    def up(self, on_step: OnStep, notify: Notify, *, retry_failed: bool = False) -> Mapping[str, Mapping[str, Any]]:
-        """One pass of `pulumi up --refresh`. Returns the recorded models by agent. Raises EngineError.
+    def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
+        """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
+
+        Raises EngineError.
 
         An engine whose starter was killed may take the lock after `mend` has looked: then it is waited for again.
         """
-        self._environment[RETRY_VARIABLE] = "1" if retry_failed else "0"
+        self._environment[ROUND_VARIABLE] = str(targets)
         for attempt in range(_LOCK_ATTEMPTS):
             collector = _Collector(on_step)
             try:
@@ -120,10 +123,11 @@ class PulumiStack:
                 self.mend(notify)
             except automation.CommandError as error:
                 raise collector.error(error) from error
-        return resource_outputs(self.recorded(), "FineTunedModel")
+        return self.recorded()
 
-    def preview(self, on_step: OnStep) -> None:
+    def preview(self, targets: Path, on_step: OnStep) -> None:
         """What a pass would do. Changes nothing. Raises EngineError."""
+        self._environment[ROUND_VARIABLE] = str(targets)
         collector = _Collector(on_step)
         try:
             self._selected().preview(refresh=True, on_event=collector, color="never", suppress_outputs=True)

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from gitune.costs import note_spendings
 from gitune.deploy import read_routes
-from gitune.errors import ProviderError, Retired, Unauthorized, explain
+from gitune.errors import ProviderError, UserError, explain
 from gitune.files import try_lock, write_atomic
+from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
-from gitune.project import Project, check_for_engine
+from gitune.project import Project
 from gitune.promote import Promotion, TrainedModel, promote
-from gitune.providers.base import Job, TrainingKey, TrainingRequest
+from gitune.providers.base import Job
 from gitune.reconcile import ModelState
-from gitune.scheduler import next_poll_seconds, pass_is_due, waiting_for
+from gitune.round import Round, handed_over, take_round
+from gitune.scheduler import next_poll_seconds
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
+from gitune.state import resource_outputs
+from gitune.wishes import Wish, read_wishes, within_budgets
 
 
 class Reporter(Protocol):
@@ -61,16 +66,20 @@ class AgentOutcome:
         )
 
 
-def run_up(project: Project, reporter: Reporter, *, retry_failed: bool = False) -> tuple[AgentOutcome, ...]:
+def run_up(
+    project: Project, reporter: Reporter, *, retry_failed: bool = False, poll_seconds: float | None = None
+) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
-    May be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
+    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May
+    be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
     """
-    agents = check_for_engine(project)
+    wishes = read_wishes(project)
     with _only_one_up(project, reporter):
-        run = _Run(project, PulumiStack.open(project, agents), agents.specs, reporter)
-        run.stack.mend(reporter.note)
-        states = run.train_all(retry_failed)
+        stack = PulumiStack.open(project, wishes)
+        stack.mend(reporter.note)
+        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds)
+        states = run.train_all()
         promotions = run.promote_all(states)
         if run.must_record(states, promotions):
             run.engine_pass("deploying")
@@ -81,44 +90,58 @@ class _Run:
     """One call of `up`: the engine, and what its steps changed so far."""
 
     def __init__(
-        self, project: Project, stack: PulumiStack, specs: Mapping[str, AgentSpec], reporter: Reporter
+        self,
+        project: Project,
+        stack: PulumiStack,
+        wishes: Sequence[Wish],
+        reporter: Reporter,
+        retry: bool,
+        poll_seconds: float | None,
     ) -> None:
         self.project = project
         self.stack = stack
-        self.specs = specs
         self.reporter = reporter
+        self.poll_seconds = poll_seconds
+        self.started = time.time()
         self.changes: list[Change] = []
-        self.recorded: Mapping[str, Mapping[str, Any]] = {}
         self.unjudged: dict[str, str] = {}
         """Agents whose model could not be asked, and why."""
+        self.deployment: Mapping[str, Any] = {}
+        self._record(stack.recorded())
+        allowed = within_budgets(wishes, project, self.recorded, self.deployment)
+        self.wishes = {wish.agent: wish for wish in allowed}
+        self.specs = {name: wish.spec for name, wish in self.wishes.items()}
+        self.silent: Mapping[str, Heard] = {}
+        self.round = self._look(retry)
 
-    def engine_pass(self, stage: str, *, retry_failed: bool = False) -> dict[str, ModelState]:
-        """One pass of the engine. Returns what it recorded of each agent's model."""
+    @property
+    def recorded(self) -> Mapping[str, ModelState]:
+        return {agent: ModelState.from_outputs(outputs) for agent, outputs in self.outputs.items()}
+
+    def engine_pass(self, stage: str) -> None:
+        """One pass of the engine towards the round's targets."""
         started = time.monotonic()
-        self.recorded = self.stack.up(self._on_step, self.reporter.note, retry_failed=retry_failed)
+        with handed_over(self.round, self.project) as targets:
+            self._record(self.stack.up(targets, self._on_step, self.reporter.note))
+        note_spendings(self.project, self.deployment)
         self.reporter.stage(stage, time.monotonic() - started)
-        return {agent: ModelState.from_outputs(outputs) for agent, outputs in self.recorded.items()}
 
-    def train_all(self, retry_failed: bool) -> dict[str, ModelState]:
+    def train_all(self) -> Mapping[str, ModelState]:
         """Passes and waiting, until no model's status can change any more."""
-        states = self.engine_pass("reconciling", retry_failed=retry_failed)
-        idle_passes = 0
-        while waiting_for({agent: state.status for agent, state in states.items()}):
-            started = time.monotonic()
-            states, due = self._wait(states, idle_passes)
-            self.reporter.stage("training", time.monotonic() - started)
-            if due:
-                before = {agent: state.status for agent, state in states.items()}
-                states = self.engine_pass("reconciling")
-                idle_passes = idle_passes + 1 if before == {a: s.status for a, s in states.items()} else 0
-        return states
+        while True:
+            self.engine_pass("reconciling")
+            self.round = self._look()
+            if not self.round.due:
+                self._wait()
+            if not self.round.due:
+                return self.round.states
 
     def promote_all(self, states: Mapping[str, ModelState]) -> dict[str, Promotion]:
         """Benchmark and gate every trained model."""
         started = time.monotonic()
         promotions = {}
         for agent, state in states.items():
-            if state.status != "succeeded" or agent not in self.specs:
+            if state.status != "succeeded":
                 continue
             try:
                 promotions[agent] = promote(
@@ -135,8 +158,7 @@ class _Run:
 
     def must_record(self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]) -> bool:
         """Whether the engine has not seen yet what is true now."""
-        recorded = {agent: ModelState.from_outputs(outputs).status for agent, outputs in self.recorded.items()}
-        behind = any(recorded.get(agent) != state.status for agent, state in states.items())
+        behind = any(self.recorded.get(agent) != state for agent, state in states.items())
         return behind or any(promotion.written for promotion in promotions.values())
 
     def outcomes(
@@ -156,64 +178,62 @@ class _Run:
         return tuple(outcomes)
 
     def _on_step(self, step: Step) -> None:
-        change = explain_step(step, self.specs, self.project)
-        if change is not None and change not in self.changes:
+        change = explain_step(step, self.wishes, self.round, self.project)
+        if change is None or change in self.changes:
+            return
+        if change.action != "queue" or not any(c.agent == change.agent for c in self.changes):  # said in its bar
             self.changes.append(change)
             self.reporter.change(change)
 
-    def _wait(self, states: Mapping[str, ModelState], idle_passes: int) -> tuple[dict[str, ModelState], bool]:
-        """Ask the providers until a job ends. Returns the states as they are then, and whether a pass is due."""
-        running = {agent: state for agent, state in states.items() if state.status == "running"}
-        if not running:  # all queued behind somebody else's jobs
-            time.sleep(next_poll_seconds(idle_passes))
-            return dict(states), True
+    def _record(self, deployment: Mapping[str, Any]) -> None:
+        self.deployment = deployment
+        self.outputs = resource_outputs(deployment, "FineTunedModel")
+
+    def _look(self, retry: bool = False) -> Round:
+        wishes = tuple(self.wishes.values())
+        taken = take_round(
+            self.project, wishes, self.recorded, time.time(), started=self.started, retry=retry, before=self.silent
+        )
+        for provider, heard in taken.silent.items():
+            if provider not in self.silent:
+                self.reporter.note(f"{provider}: {heard.said}")
+        self.silent = taken.silent
+        return taken
+
+    def _wait(self) -> None:
+        """Ask the providers until the engine has something to do, or nothing is left to wait for."""
+        started = time.monotonic()
         polls = 0
-        while True:
-            jobs = self._poll(running)
-            self.reporter.jobs(jobs, states)
-            before = {agent: state.status for agent, state in running.items()}
-            now = {agent: job.status for agent, job in jobs.items()}
-            if any(status != "running" for status in now.values()) or len(now) < len(running):
-                queued = any(state.status == "queued" for state in states.values())
-                return self._merged(states, jobs), pass_is_due(before, now, queued=queued)
-            near = all(state.provider == "local" for state in running.values())
-            time.sleep(next_poll_seconds(polls, longest=1.0 if near else 15.0))
+        while not (self.round.due or self.round.settled):
+            states = self.round.states
+            self.reporter.jobs({agent: job for agent, job in self.round.jobs.items() if job.live}, states)
+            self._expect_answers()
+            near = all(state.provider == "local" for state in states.values() if state.status != "succeeded")
+            seconds = next_poll_seconds(polls, longest=self.poll_seconds or (1.0 if near else 15.0))
+            if self.round.until is not None:
+                seconds = max(0.1, min(seconds, self.round.until - time.time()))
+            time.sleep(seconds)
+            self.round = self._look()
             polls += 1
+        self.reporter.stage("training", time.monotonic() - started)
 
-    def _poll(self, running: Mapping[str, ModelState]) -> dict[str, Job]:
-        """One call for each provider, however many jobs it has."""
-        by_provider: dict[str, dict[TrainingKey, str]] = {}
-        for agent, state in running.items():
-            by_provider.setdefault(state.provider, {})[TrainingKey(state.key)] = agent
-        found: dict[str, Job] = {}
-        for provider, agents in by_provider.items():
-            try:
-                jobs = self.project.provider(provider).list_jobs(list(agents))
-            except (Unauthorized, Retired):
-                raise  # waiting would not end
-            except ProviderError as error:
-                self.reporter.note(f"{provider}: {error.message}")  # no answer is not an answer: they still run
-                jobs = {key: Job(key, "", "running", detail="no answer") for key in agents}
-            found |= {agents[key]: job for key, job in jobs.items()}
-        return found
+    def _expect_answers(self) -> None:
+        """Raises UserError where waiting would not end: a job runs, and nobody will tell us of its end."""
+        for heard in self.silent.values():
+            if heard.kind in ("closed", "unauthorized") and self._runs_at(heard.provider):
+                raise UserError(f"{heard.provider}: {heard.said}", hint="its jobs go on; run gitune up again later")
 
-    def _merged(self, states: Mapping[str, ModelState], jobs: Mapping[str, Job]) -> dict[str, ModelState]:
-        merged = dict(states)
-        for agent, job in jobs.items():
-            if job.status == "succeeded":
-                known = states[agent].outputs()
-                facts = {"model_id": job.model_id, "seconds": job.seconds, "cost_usd": job.cost_usd}
-                merged[agent] = ModelState(**{**known, **facts, "status": "succeeded"})
-        return merged
+    def _runs_at(self, provider: str) -> bool:
+        states = self.round.states.values()
+        return any(state.status == "running" and state.provider == provider for state in states)
 
     def _trained(self, agent: str, state: ModelState) -> TrainedModel:
-        outputs = self.recorded[agent]
-        candidate = next(c for c in outputs["candidates"] if c["key"] == state.key)
-        request = TrainingRequest.from_recorded(candidate, outputs["fingerprint"])
+        wish = self.wishes[agent]
+        request = next(request for request in wish.requests if request.key == state.key)
         job = Job(
             request.key, state.job_id, "succeeded", state.model_id, seconds=state.seconds, cost_usd=state.cost_usd
         )
-        return TrainedModel(request, job, int(outputs["examples"]))
+        return TrainedModel(request, job, wish.examples, state.reason)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class Limits:
     running: int | None = None
     """Jobs at once."""
     total: int | None = None
-    """Jobs for life."""
+    """Jobs for life; one that was refused does not count."""
     excess: Literal["fail", "queue", "refuse"] = "fail"
     """A job beyond `running` is accepted and then fails (Mistral's free trial), waits (OpenAI), or is refused (AWS)."""
 
@@ -67,7 +67,7 @@ class Jobs:
         """Take a job. Limits whose excess fails are answered as a failure of the job, soon after."""
         self._settle()
         failure = self.fail_next.pop(0) if self.fail_next else ""
-        if self.limits.total is not None and len(self.all) >= self.limits.total:
+        if self.limits.total is not None and self._used() >= self.limits.total:
             failure = LIMIT_IN_ALL
         elif self.limits.excess == "fail" and self._full():
             failure = LIMIT_AT_ONCE
@@ -120,6 +120,9 @@ class Jobs:
     def _running(self) -> list[FakeJob]:
         live = (job for job in self.all.values() if job.started is not None and job.ended is None)
         return [job for job in live if not job.failure]
+
+    def _used(self) -> int:
+        return sum(job.failure not in (LIMIT_AT_ONCE, LIMIT_IN_ALL) for job in self.all.values())
 
     def _full(self) -> bool:
         return self.limits.running is not None and len(self._running()) >= self.limits.running

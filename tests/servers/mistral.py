@@ -33,6 +33,8 @@ class MistralServer(HttpServer):
         self.archived: set[str] = set()
         self.known_models: dict[str, str] = {}
         """Fine-tuned models from before: ID → base model."""
+        self.known_training: dict[str, bytes] = {}
+        """What they were trained on, where they are to answer so."""
         self.retired = False
         self.fails_as = "FAILED_VALIDATION"
         """Or FAILED: where a job fails, in the validation or later."""
@@ -164,6 +166,8 @@ class MistralServer(HttpServer):
         return Response(200, {**whole, "object": "chat.completion", "choices": [choice], "usage": usage})
 
     def _answer(self, model: str, messages: list[dict[str, Any]]) -> str | None:
+        if model in self.known_training:
+            return Learned(self.known_training[model]).answer(messages)
         if model in BASE_MODELS or model in self.known_models:
             return UNTUNED
         _, job_id = self._trained(model)

@@ -10,8 +10,14 @@ from gitune.commands import json_option, program_name, stack_option
 @click.command("up")
 @stack_option
 @click.option("--retry", is_flag=True, help="Start jobs that failed once more.")
+@click.option(
+    "--poll",
+    "poll_seconds",
+    type=click.FloatRange(min=0.1, max=3600),
+    help="Longest pause between two questions to the providers, in seconds.  [default: 15; 1 where all is local]",
+)
 @json_option
-def command(stack: str, retry: bool, as_json: bool) -> int:
+def command(stack: str, retry: bool, poll_seconds: float | None, as_json: bool) -> int:
     """Train, benchmark, gate and deploy what the agents declare.
 
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
@@ -25,7 +31,7 @@ def command(stack: str, retry: bool, as_json: bool) -> int:
     project = Project.open(stack)
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
-        outcomes = run_up(project, reporter, retry_failed=retry)
+        outcomes = run_up(project, reporter, retry_failed=retry, poll_seconds=poll_seconds)
     if as_json:
         click.echo(outcome_json(outcomes))
     else:

@@ -19,6 +19,7 @@ from gitune.providers.local import LocalProvider
 from gitune.providers.mistral import MistralProvider
 from gitune.providers.openai import OpenAIProvider
 from gitune.providers.ray import RayProvider
+from gitune.providers.settings import ProviderSettings
 from gitune.spec import StackSpec, validate_block
 from gitune.yaml_source import YamlSource
 
@@ -51,8 +52,12 @@ def provider_class(name: str) -> ProviderClass:
 
 def open_provider(name: str, root: Path, stack: StackSpec) -> Provider:
     """The provider with this name, set up as the stack says. Calls nobody. Raises UserError."""
-    made = provider_class(name)
-    return made(made.settings.model_validate(stack.providers.get(name, {})), root)
+    return provider_class(name)(provider_settings(name, stack), root)
+
+
+def provider_settings(name: str, stack: StackSpec) -> ProviderSettings:
+    """The provider's block of the stack, defaults filled in. Raises UserError."""
+    return provider_class(name).settings.model_validate(stack.providers.get(name, {}))
 
 
 def check_settings(stack: StackSpec, source: YamlSource) -> None:

@@ -6,7 +6,7 @@ never in a block: they come from the environment, and a block may only name the 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,7 +22,11 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     concurrency: Annotated[
-        int | None, Field(ge=1, le=10_000, description="Jobs at once; left out: what the provider allows.")
+        int | None, Field(ge=1, le=10_000, description="Jobs at once; left out: found out from the provider's answers.")
+    ] = None
+    total_jobs: Annotated[
+        Annotated[int, Field(ge=0)] | Literal["unlimited"] | None,
+        Field(description="Jobs for life, as a free trial has it; left out: not known."),
     ] = None
     prices: Annotated[
         dict[str, Price], Field(description="By base model or hardware flavour, in place of gitune's table.")

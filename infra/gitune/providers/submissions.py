@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gitune.errors import ProviderError, Unavailable
+from gitune.errors import ProviderError, Unanswered, Unavailable
 from gitune.files import locked, read_json, write_atomic
 from gitune.providers.base import Job, TrainingKey
 
@@ -39,7 +39,7 @@ class Submissions:
     def submit_once(self, key: TrainingKey, find: Callable[[], Job | None], submit: Callable[[], Job]) -> Job:
         """The job that `find` finds, else what `submit` starts; two processes of this clone never both submit.
 
-        Raises Unavailable while an earlier submission without an answer may still turn up, and what the calls raise.
+        Raises Unanswered while an earlier submission without an answer may still turn up, and what the calls raise.
         """
         file = self._file(key)
         with locked(file.with_suffix(".lock")):
@@ -60,7 +60,7 @@ class Submissions:
         wait = note["at"] + LISTED_AFTER_SECONDS - self._clock()
         if wait > 0:
             message = f"the answer to a submission was lost; {self._provider} may have accepted it"
-            raise Unavailable(message, retry_after=wait, hint=f"looked for again; submitted anew in {wait:.0f} s")
+            raise Unanswered(message, retry_after=wait, hint=f"looked for again; submitted anew in {wait:.0f} s")
 
     def _note(self, file: Path, job_id: str | None) -> None:
         write_atomic(file, json.dumps({"at": self._clock(), "job_id": job_id}))

@@ -18,7 +18,7 @@ from gitune.status import AgentStatus
 from gitune.sunset import Notice
 from gitune.up import AgentOutcome
 
-_SIGNS = {"train": "+", "deploy": "+", "remove": "-"}
+_SIGNS = {"train": "+", "deploy": "+", "remove": "-", "stop": "!"}
 _CALM_SECONDS = 10.0
 
 
@@ -113,7 +113,7 @@ def print_outcomes(outcomes: Iterable[AgentOutcome], command: str) -> None:
 
 
 def _happened(outcome: AgentOutcome) -> str:
-    words = {"train": "trained", "retrain": "retrained", "adopt": "adopted", "resume": "resumed"}
+    words = {"train": "trained", "retrain": "retrained", "start": "trained", "adopt": "adopted"}
     actions = [words[c.action] for c in outcome.changes if c.action in words][:1]  # what follows is its queueing
     if any(change.action in ("deploy", "redeploy") for change in outcome.changes):
         actions.append("deployed")
@@ -193,7 +193,7 @@ def print_plan(changes: Iterable[Change], notices: Iterable[Notice] = ()) -> Non
         console.print(line, markup=False)
     if not changes:
         console.print("no change")
-    if any(change.action in ("train", "retrain", "resume", "adopt") for change in changes):
+    if any(change.action in ("train", "retrain", "start", "queue", "adopt") for change in changes):
         console.print("each model is then benchmarked, and deployed if it passes its gate")
 
 

@@ -49,7 +49,9 @@ class DatasetsProvider(dynamic.ResourceProvider):
         # What is gone differs from what is wanted, so the next step makes it again.
         project = open_project(props["stack"])
         lost = _lost(set(props["fingerprints"].values()), props["store"], project)
-        kept = {agent: "" if fingerprint in lost else fingerprint for agent, fingerprint in props["fingerprints"].items()}
+        kept = {
+            agent: "" if fingerprint in lost else fingerprint for agent, fingerprint in props["fingerprints"].items()
+        }
         props = {**props, "fingerprints": kept}
         return dynamic.ReadResult(id_, props, props)
 

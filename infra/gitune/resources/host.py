@@ -7,18 +7,41 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from gitune.errors import UserError
 from gitune.project import Project, find_root
+from gitune.reconcile import Target
+from gitune.round import ROUND_VARIABLE, read_targets
+
+if TYPE_CHECKING:
+    from gitune.wishes import Wish
 
 
 @functools.cache
 def open_project(stack: str) -> Project:
     """The project of the folder that the engine runs in. Read once for a process."""
     return Project.open(stack, find_root())
+
+
+@functools.cache
+def handed_over_targets() -> Mapping[str, Target]:
+    """What gitune decided before it started the engine, by agent; nothing where `pulumi` was started by hand."""
+    path = os.environ.get(ROUND_VARIABLE)
+    return read_targets(Path(path)) if path else {}
+
+
+@functools.cache
+def own_wishes(stack: str) -> Mapping[str, Wish]:
+    """What every agent wants, by agent, where gitune has decided nothing. Raises InvalidInput or UserError."""
+    from gitune.wishes import read_wishes, within_budgets  # much to import, and mostly not needed
+
+    project = open_project(stack)
+    return {wish.agent: wish for wish in within_budgets(read_wishes(project), project, {}, {})}
 
 
 @contextlib.contextmanager

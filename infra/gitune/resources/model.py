@@ -6,20 +6,21 @@ Each operation returns at once and state says how far it got; `gitune up`, or th
 from __future__ import annotations
 
 import contextlib
-import os
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from pulumi import Input, Output, ResourceOptions, dynamic
 
 from gitune.dataset import dataset_folder
-from gitune.errors import ProviderError
+from gitune.errors import ProviderError, UserError
+from gitune.limits import kind_of
 from gitune.providers.base import TrainingRequest
-from gitune.reconcile import UNSETTLED, ModelState, advance, observe
-from gitune.resources.host import end_with_engine, open_project
+from gitune.reconcile import UNSETTLED, ModelState, Target, observe, refuse, submit
+from gitune.resources.host import end_with_engine, handed_over_targets, open_project, own_wishes
+from gitune.round import take_round
 
-RETRY_VARIABLE = "GITUNE_RETRY_FAILED"
-"""Set to 1 by `gitune up --retry`: failed jobs are started anew in this pass."""
 _INPUTS = ("agent", "stack", "fingerprint", "examples", "candidates")
 
 
@@ -32,20 +33,22 @@ class FineTunedModelProvider(dynamic.ResourceProvider):
         end_with_engine()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
-        return dynamic.DiffResult(changes=model_changed(_olds, _news))
+        return dynamic.DiffResult(changes=model_changed(_olds, _news, _handed_over(_news)))
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
-        return dynamic.CreateResult(props["agent"], _advanced(props))
+        return dynamic.CreateResult(props["agent"], _advanced({}, props))
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.UpdateResult:
         old = ModelState.from_outputs(_olds)
         if old.status == "running" and old.key not in _keys(_news):
             _cancel(old, _olds["stack"])  # superseded: nobody wants what it would produce
-        return dynamic.UpdateResult(_advanced(_news))
+        return dynamic.UpdateResult(_advanced(_olds, _news))
 
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        state = observe(ModelState.from_outputs(props), open_project(props["stack"]).provider)
         inputs = {name: props[name] for name in _INPUTS}
+        if props["agent"] in handed_over_targets():
+            return dynamic.ReadResult(id_, props, inputs)  # the round has asked already
+        state = observe(ModelState.from_outputs(props), open_project(props["stack"]).provider)
         return dynamic.ReadResult(id_, {**inputs, **state.outputs()}, inputs)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -54,25 +57,69 @@ class FineTunedModelProvider(dynamic.ResourceProvider):
             _cancel(state, _props["stack"])
 
 
-def model_changed(recorded: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Pure: another training is wanted, or the recorded one did not come to its end."""
-    if recorded.get("status") in UNSETTLED:
-        return True
-    return recorded.get("key") not in _keys(wanted) or any(
+def model_changed(recorded: dict[str, Any], wanted: dict[str, Any], target: Target | None) -> bool:
+    """Pure: another training is wanted, or what is recorded is not what the round found.
+
+    Without a round, whatever did not come to its end is looked at again.
+    """
+    if recorded.get("key") not in _keys(wanted) or any(
         recorded.get(name) != wanted.get(name) for name in ("fingerprint", "examples", "candidates")
-    )
+    ):
+        return True
+    if target is None:
+        return recorded.get("status") in UNSETTLED
+    return target.differs(ModelState.from_outputs(recorded))
 
 
 def _keys(props: dict[str, Any]) -> list[str]:
     return [candidate["key"] for candidate in props["candidates"]]
 
 
-def _advanced(props: dict[str, Any]) -> dict[str, Any]:
+def _handed_over(props: dict[str, Any]) -> Target | None:
+    """What gitune decided for exactly these candidates, before it started the engine."""
+    target = handed_over_targets().get(props["agent"])
+    return target if target is not None and list(target.keys) == _keys(props) else None
+
+
+def _advanced(olds: dict[str, Any], props: dict[str, Any]) -> dict[str, Any]:
+    target = _handed_over(props)
+    if target is not None:
+        return _recorded(target, props)
+    with _ONE_BY_ONE:  # `pulumi up` without gitune: nobody has decided for all agents together
+        return _recorded(_own_target(olds, props), props)
+
+
+def _own_target(olds: dict[str, Any], props: dict[str, Any]) -> Target:
     project = open_project(props["stack"])
-    requests = [TrainingRequest.from_recorded(candidate, props["fingerprint"]) for candidate in props["candidates"]]
-    folder = dataset_folder(project.root, props["fingerprint"])
-    state = advance(requests, folder, project.provider, retry_failed=os.environ.get(RETRY_VARIABLE) == "1")
+    wish = own_wishes(props["stack"]).get(props["agent"])
+    if wish is None or list(wish.keys) != _keys(props):
+        raise UserError(f"the data of agent '{props['agent']}' changed while the engine ran", hint="run: gitune up")
+    recorded = {props["agent"]: ModelState.from_outputs(olds)} if olds else {}
+    return take_round(project, [wish], recorded, time.time()).targets[props["agent"]]
+
+
+def _recorded(target: Target, props: dict[str, Any]) -> dict[str, Any]:
+    state = target.state if target.submit is None else _submitted(target, target.submit, props)
     return {**{name: props[name] for name in _INPUTS}, **state.outputs()}
+
+
+def _submitted(target: Target, option: int, props: dict[str, Any]) -> ModelState:
+    project = open_project(props["stack"])
+    request = TrainingRequest.from_recorded(props["candidates"][option], props["fingerprint"])
+    refused = _REFUSED.get(request.provider)
+    if refused is not None:  # it has just told another agent: asking again would only have it told again
+        return refuse(target, request, refused, time.time())
+    try:
+        return submit(target, request, dataset_folder(project.root, props["fingerprint"]), project.provider)
+    except ProviderError as error:
+        if kind_of(error) is not None:
+            _REFUSED[request.provider] = error
+        return refuse(target, request, error, time.time())
+
+
+_ONE_BY_ONE = threading.Lock()
+_REFUSED: dict[str, ProviderError] = {}
+"""By provider, what it said to the first agent that it took no job of in this pass."""
 
 
 def _cancel(state: ModelState, stack: str) -> None:
