@@ -32,6 +32,7 @@ def write_fleet(
     providers: Mapping[str, Any] = MappingProxyType({"mistral": {"concurrency": 10_000, "total_jobs": "unlimited"}}),
     declare: Sequence[str] = ("models",),
     stack: str = "training",
+    examples: int = EXAMPLES,
 ) -> Path:
     """A gitune repository of so many agents below `root`, whose stack trains each on `training`. Returns `root`."""
     (root / "agents").mkdir(parents=True)
@@ -41,7 +42,7 @@ def write_fleet(
     config = {"gitune:declare": list(declare), "gitune:locks": "agents", "gitune:providers": dict(providers)}
     (root / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": config}))
     for number in range(agents):
-        _write_agent(root / "agents" / f"agent-{number:05d}", number, training)
+        _write_agent(root / "agents" / f"agent-{number:05d}", number, training, examples)
     return root
 
 
@@ -61,7 +62,7 @@ def one_pass(root: Path, stack: str = "training") -> tuple[Change, ...]:
     return tuple(change for change in changes if change is not None)
 
 
-def _write_agent(folder: Path, number: int, training: Sequence[Mapping[str, Any]]) -> None:
+def _write_agent(folder: Path, number: int, training: Sequence[Mapping[str, Any]], count: int) -> None:
     """Its examples are its own: equal datasets would be one dataset and one training."""
     spec = {
         "dataset": {"sources": [{"path": "data/train.jsonl"}], "validation": 0.1},
@@ -71,7 +72,7 @@ def _write_agent(folder: Path, number: int, training: Sequence[Mapping[str, Any]
     for name in ("data", "benchmark"):
         (folder / name).mkdir(parents=True)
     (folder / "agent.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    rows = [_messages(f"agent {number}: message {i} about {i % 3}") for i in range(EXAMPLES)]
+    rows = [_messages(f"agent {number}: message {i} about {i % 3}") for i in range(count)]
     examples = [{"messages": [*row, {"role": "assistant", "content": f"intent_{i % 3}"}]} for i, row in enumerate(rows)]
     asked = [_messages(f"agent {number}: question {i} about {i % 3}") for i in range(3)]
     cases = [{"id": f"c{i}", "messages": row, "target": f"intent_{i % 3}"} for i, row in enumerate(asked)]

@@ -44,7 +44,7 @@ class Fleet:
         return self.root / ".gitune/pulumi/.pulumi/stacks/gitune/training.json"
 
     def resources(self) -> list[dict[str, Any]]:
-        return read_json(self.checkpoint)["checkpoint"]["latest"]["resources"]  # type: ignore[no-any-return]
+        return read_json(self.checkpoint)["checkpoint"]["latest"].get("resources", [])  # type: ignore[no-any-return]
 
     def kinds(self) -> Counter[str]:
         ours = (r["type"] for r in self.resources() if not r["type"].startswith("pulumi:"))
@@ -97,7 +97,7 @@ def test_an_engine_that_is_killed_is_made_up_for_by_the_next_pass(fleet: Fleet) 
     killed.communicate()
     psutil.wait_procs(family, timeout=10)
     submitted = set(fleet.server.jobs.all)
-    assert not fleet.checkpoint.is_file() or len(fleet.resources()) < 2
+    assert fleet.resources() == []
     one_pass(fleet.root)
     keys = Counter(job.facts["suffix"] for job in fleet.server.jobs.all.values())
     assert set(keys.values()) == {1}
