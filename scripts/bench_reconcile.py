@@ -1,4 +1,4 @@
-"""What a stack costs by the number of its agents: seconds and HTTP requests to plan it, to create it, and to do nothing.
+"""What a stack costs by the number of its agents: seconds and HTTP requests to plan, to create and to do nothing.
 
 All against the Bedrock server of tests/servers on this machine, whose jobs are accepted at once and never end:
 
@@ -56,6 +56,10 @@ class Failed(Exception):
     """A command of an entrant ended badly; its last words."""
 
 
+class Missing(Exception):
+    """What an entrant needs is not on this machine."""
+
+
 @contextmanager
 def account() -> Iterator[bedrock.BedrockServer]:
     """A server whose account has no limit."""
@@ -109,6 +113,8 @@ def measure_gitune(agents: int, folder: Path) -> Iterator[Row]:
 
 def measure_terraform(agents: int, folder: Path) -> Iterator[Row]:
     """`terraform init`, which downloads the AWS provider, is not timed."""
+    if shutil.which("terraform") is None:
+        raise Missing("it is not on PATH")
     folder.mkdir()
     plan = ["terraform", "plan", "-input=false", "-no-color"]
     apply = ["terraform", "apply", "-input=false", "-no-color", "-auto-approve"]
@@ -117,7 +123,10 @@ def measure_terraform(agents: int, folder: Path) -> Iterator[Row]:
         (folder / "main.tf.json").write_text(json.dumps(_terraform(server.url, agents), indent=2))
         rows = "".join(json.dumps(_row(i)) + "\n" for i in range(EXAMPLES))
         server.contents[f"s3://{bedrock.BUCKET}/train.jsonl"] = rows.encode()
-        call(["terraform", "init", "-input=false", "-no-color"], folder, environment(server))
+        try:
+            call(["terraform", "init", "-input=false", "-no-color"], folder, environment(server))
+        except Failed as error:
+            raise Missing("its AWS provider cannot be had here (terraform init failed)") from error
 
     yield from _steps("terraform", agents, folder, (plan, apply, plan), prepare)
 
@@ -192,35 +201,38 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     rows: list[Row] = []
+    missing: list[str] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="gitune-bench-") as name:
         folder = Path(name)
-        for row in _measured(folder, arguments.agents, arguments.only, failed):
+        for row in _measured(folder, arguments.agents, arguments.only, missing, failed):
             print(f"{row.entrant} {row.agents} {row.step}: {row.seconds:.2f} s", file=sys.stderr)
             rows.append(row)
     if arguments.json:
-        print(json.dumps({"rows": [asdict(row) for row in rows], "failed": failed}, indent=2))
+        print(json.dumps({"rows": [asdict(row) for row in rows], "missing": missing, "failed": failed}, indent=2))
     else:
-        report(rows, failed)
-    return 1 if any("not on PATH" not in words for words in failed) else 0
+        report(rows, [*missing, *failed])
+    return 1 if failed else 0
 
 
-def _measured(folder: Path, counts: Iterable[int], only: Sequence[str], failed: list[str]) -> Iterator[Row]:
+def _measured(
+    folder: Path, counts: Iterable[int], only: Sequence[str], missing: list[str], failed: list[str]
+) -> Iterator[Row]:
     yield measure_empty(folder / "empty")
     measures = {"gitune": measure_gitune, "terraform": measure_terraform}
     for entrant in only:
-        if entrant == "terraform" and shutil.which("terraform") is None:
-            failed.append("terraform: not on PATH, so nothing is compared with it")
-            continue
         for agents in counts:
             try:
                 yield from measures[entrant](agents, folder / f"{entrant}-{agents}")
+            except Missing as error:
+                missing.append(f"{entrant}: {error}; nothing is compared with it")
+                break
             except Failed as error:
                 failed.append(f"{entrant} {agents}: {error}")
                 break
 
 
-def report(rows: Sequence[Row], failed: Sequence[str]) -> None:
+def report(rows: Sequence[Row], notes: Sequence[str]) -> None:
     seconds = {(row.entrant, row.agents, row.step): row.seconds for row in rows}
     empty = seconds["empty", 0, "no-op plan"]
     print(f"{os.cpu_count()} cores; an empty program is planned in {empty:.2f} s")
@@ -236,7 +248,7 @@ def report(rows: Sequence[Row], failed: Sequence[str]) -> None:
             f"{row.entrant:10}{row.agents:7}  {row.step:11}{row.seconds:9.2f}{each:10.1f}{row.requests:10}"
             f"{ratio:>10}{beyond:8.2f}{wanted}"
         )
-    for words in failed:
+    for words in notes:
         print(words)
 
 
