@@ -1,0 +1,116 @@
+"""A run of five agents is killed at every wire call and every write of a file, and then run again.
+
+Each point ends with one paid job for each training key, and each agent has the model of its own job. The runs here are
+without the engine, so that every point of every provider is tried in seconds; tests/test_crashes.py kills the whole of
+`gitune up`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gitune.training.base_model import DEFAULT_BASE_MODEL
+from tests.crash_agents import DONE, INTERRUPTED
+from tests.crashes import AGENTS, Account, Forks, Point, Trial, points_of
+from tests.servers import bedrock, huggingface, mistral, openai, ray_jobs
+
+pytestmark = pytest.mark.slow
+
+ACCOUNTS = [
+    Account(
+        "mistral",
+        mistral.MistralServer,
+        lambda server: {"MISTRAL_API_KEY": mistral.KEY, "MISTRAL_BASE_URL": server.url},
+        lambda server, root: {},
+        "open-mistral-7b",
+        {"epochs": 3, "learning_rate": 1e-4},
+        lambda facts: str(facts["suffix"]),
+    ),
+    Account(
+        "openai",
+        openai.OpenAIServer,
+        lambda server: {"OPENAI_API_KEY": openai.KEY, "OPENAI_BASE_URL": server.url},
+        lambda server, root: {},
+        openai.BASE_MODELS[0],
+        {"n_epochs": 3},
+        lambda facts: str(facts["metadata"]["gitune_key"]),
+    ),
+    Account(
+        "bedrock",
+        bedrock.BedrockServer,
+        lambda server: {
+            "AWS_ACCESS_KEY_ID": bedrock.KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": bedrock.SECRET,
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ENDPOINT_URL_S3": f"{server.url}/s3",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        },
+        lambda server, root: {"region": bedrock.REGION, "role_arn": bedrock.ROLE, "bucket": bedrock.BUCKET},
+        bedrock.BASE_MODEL,
+        {"epochCount": 2, "batchSize": 32, "learningRateMultiplier": 1.0},
+        lambda facts: str(facts["clientRequestToken"]),
+    ),
+    Account(
+        "huggingface",
+        huggingface.HuggingFaceServer,
+        lambda server: {"HF_TOKEN": server.token, "HF_ENDPOINT": server.url},
+        lambda server, root: {"base_url": server.url},
+        "org/base",
+        {"epochs": 1},
+        lambda facts: str(facts["labels"]["gitune-key"]),
+    ),
+    Account(
+        "ray",
+        ray_jobs.RayServer,
+        lambda server: {},
+        lambda server, root: {"base_url": server.url, "store": f"file://{root / 'store'}"},
+        DEFAULT_BASE_MODEL,
+        {"epochs": 1},
+        lambda facts: str(facts["metadata"]["gitune_key"]),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks.opened() as forks:
+        yield forks
+
+
+@pytest.mark.parametrize("account", ACCOUNTS, ids=lambda account: account.provider)
+@pytest.mark.parametrize("way", ["kill -9", "kill -9, and lists lag behind", "Ctrl-C"])
+def test_one_paid_job_for_each_key_wherever_it_is_killed(
+    account: Account, way: str, forks: Forks, tmp_path: Path
+) -> None:
+    sent = signal.SIGINT if way == "Ctrl-C" else signal.SIGKILL
+    lagging = "lag" in way
+
+    def attempt(point: Point | None, folder: Path) -> list[Point]:
+        with account.open_server() as server:
+            if account.provider == "huggingface":
+                server.add_repo("models", account.base_model, {"config.json": b"{}"}, private=False)
+            trial = Trial(account, server, folder, forks, sent)
+            server.jobs.lagging = lagging
+            if point is None:
+                return points_of(trial)
+            ended = trial.train_until(point)
+            assert ended == (INTERRUPTED if sent == signal.SIGINT else -sent), f"{point}: {ended}"
+            trial.train(passes=1)  # at once: what may have been accepted is not asked for again
+            assert set(trial.paid_jobs().values()) <= {1}, point
+            trial.five_minutes_pass()
+            assert trial.train() == DONE, point
+            assert trial.paid_jobs() == {str(agent): 1 for agent in range(AGENTS)}, point
+            assert trial.models() == {str(agent): str(agent) for agent in range(AGENTS)}, point
+            assert server.violations == []
+            return []
+
+    points = attempt(None, tmp_path / "whole")
+    for number, point in enumerate(points):
+        attempt(point, tmp_path / str(number))
+    print(f"{account.provider}, {way}: {len(points)} crash points")
