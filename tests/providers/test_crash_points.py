@@ -59,7 +59,7 @@ ACCOUNTS = [
     Account(
         "huggingface",
         huggingface.HuggingFaceServer,
-        lambda server: {"HF_TOKEN": server.token, "HF_ENDPOINT": server.url},
+        lambda server: {"HF_TOKEN": server.token, "HF_HUB_DISABLE_TELEMETRY": "1"},
         lambda server, root: {"base_url": server.url},
         "org/base",
         {"epochs": 1},
