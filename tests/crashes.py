@@ -38,7 +38,7 @@ class Point:
     moment: Moment
 
     def __str__(self) -> str:
-        return f"{self.moment} {self.number}"
+        return f"{self.moment}-{self.number}"
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,11 @@ def points_of(trial: Trial) -> list[Point]:
     writes = read_json(writes_file(trial.root))["writes"]
     calls = [Point(number + 1, phase) for number in range(len(trial.server.requests)) for phase in get_args(Phase)]
     return [*calls, *(Point(number + 1, "write") for number in range(writes))]
+
+
+def sample(points: Sequence[Point], every: int, first: int) -> Sequence[Point]:
+    """Points spread evenly, so that all moments and all agents are among them: `every` shares no factor with 3."""
+    return points[first % every :: every]
 
 
 def age_notes(root: Path, seconds: float = LISTED_AFTER_SECONDS) -> None:
