@@ -122,7 +122,7 @@ def _warm(run: Run) -> None:
 
 
 def main() -> None:
-    warm = False
+    warm: set[str] = set()
     for line in sys.stdin:
         run = Run(**json.loads(line))
         pid = os.fork()
@@ -130,9 +130,10 @@ def main() -> None:
             os._exit(_child(run))
         print(pid, flush=True)
         _, status = os.waitpid(pid, 0)
-        if not warm:
+        provider = run.requests[0]["provider"]
+        if provider not in warm:
             _warm(run)
-            warm = True
+            warm.add(provider)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
