@@ -54,9 +54,7 @@ def writes_file(root: Path) -> Path:
     return root / "run.json"
 
 
-def step(
-    recorded: ModelState | None, request: TrainingRequest, dataset: Path, open_provider: Any
-) -> ModelState:
+def step(recorded: ModelState | None, request: TrainingRequest, dataset: Path, open_provider: Any) -> ModelState:
     """What the engine has done for one agent in one pass: refresh, then create or update what is not settled."""
     state = None if recorded is None else observe(recorded, open_provider)
     if state is None or state.status in UNSETTLED:

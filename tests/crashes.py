@@ -104,7 +104,7 @@ class Trial:
         self.requests = self.account.requests(prints)
         self.run = Run(
             str(self.root),
-            {**self.account.environment(self.server), "SSL_CERT_FILE": str(_one_authority(self.root))},
+            {**self.account.environment(self.server), "SSL_CERT_FILE": str(one_authority(self.root))},
             self.account.settings(self.server, self.root),
             [asdict(request) for request in self.requests],
             [str(folder) for folder in datasets],
@@ -147,7 +147,10 @@ class Trial:
         states = [read_json(state_file(self.root, agent)) or {} for agent in range(AGENTS)]
         made = {state["job_id"]: state for state in states if state.get("status") == "succeeded" and state["model_id"]}
         jobs = {job_id: job for job_id, job in self.server.jobs.all.items() if job_id in made}
-        return {self._agent(made[job_id]["key"]): self._agent(self.account.key_of(job.facts)) for job_id, job in jobs.items()}
+        return {
+            self._agent(made[job_id]["key"]): self._agent(self.account.key_of(job.facts))
+            for job_id, job in jobs.items()
+        }
 
     def _agent(self, key: str) -> str:
         found = (str(agent) for agent, request in enumerate(self.requests) if key and request.key.startswith(key))
@@ -174,7 +177,7 @@ def age_notes(root: Path, seconds: float = LISTED_AFTER_SECONDS) -> None:
         write_atomic(file, json.dumps({**note, "at": note["at"] - seconds}))
 
 
-def _one_authority(folder: Path) -> Path:
+def one_authority(folder: Path) -> Path:
     """A file of one certificate: SDKs read all 140 of certifi for each client, which is most of the time of a call."""
     first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
     folder.mkdir(parents=True, exist_ok=True)
