@@ -88,7 +88,7 @@ def ended_at(point: Point, sent: signal.Signals, repository: Repository, server:
 
     server.watch = watch
     process.append(start(repository, *UP))
-    out, err = process[0].communicate(timeout=120)
+    _, err = process[0].communicate(timeout=120)
     server.watch = lambda number, phase: False
     if hit:
         wanted = 130 if sent == signal.SIGINT else -sent
