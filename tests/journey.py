@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +122,11 @@ def add_tiny_agent(repository: Repository, base_model: Path, **hyperparameters: 
     repository.add_agent("tiny", spec)
 
 
-def add_hosted_agents(repository: Repository, provider: str, count: int = 5) -> None:
+def add_hosted_agents(
+    repository: Repository, provider: str, count: int = 5, declare: Sequence[str] = ("models",)
+) -> None:
     """Agents of the stack `training`, with one candidate, few examples and one case each: `up` takes seconds."""
-    config = {"gitune:declare": ["models"], "gitune:locks": "agents"}
+    config = {"gitune:declare": list(declare), "gitune:locks": "agents"}
     repository.write("Pulumi.training.yaml", yaml.safe_dump({"config": config}))
     for agent in range(count):
         spec = agent_yaml(
