@@ -258,7 +258,11 @@ def _read_body(connection: BaseHTTPRequestHandler) -> bytes:
             connection.rfile.readline()
         connection.rfile.readline()
         return b"".join(chunks)
-    return connection.rfile.read(int(connection.headers.get("Content-Length") or 0))
+    length = int(connection.headers.get("Content-Length") or 0)
+    body = connection.rfile.read(length)
+    if len(body) < length:
+        raise ConnectionError("the client died within its request")
+    return body
 
 
 def _send(connection: BaseHTTPRequestHandler, response: Response) -> None:
