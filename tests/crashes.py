@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import certifi
+import pytest
 
 from gitune.files import read_json, write_atomic
 from gitune.providers.base import TrainingRequest
 from gitune.providers.submissions import LISTED_AFTER_SECONDS
 from tests.crash_agents import Run, state_file, writes_file
+from tests.servers import mistral
 from tests.servers.base import Phase
 from tests.servers.world import write_dataset
 
@@ -162,6 +164,18 @@ def points_of(trial: Trial) -> list[Point]:
     writes = read_json(writes_file(trial.root))["writes"]
     calls = [Point(number + 1, phase) for number in range(len(trial.server.requests)) for phase in get_args(Phase)]
     return [*calls, *(Point(number + 1, "write") for number in range(writes))]
+
+
+@contextmanager
+def open_mistral(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mistral.MistralServer]:
+    """The server, and the environment that a command needs to reach it. A job ends at the next call."""
+    with mistral.MistralServer() as server:
+        server.seconds_per_request, server.jobs.duration = 60.0, 60.0
+        monkeypatch.setenv("MISTRAL_API_KEY", mistral.KEY)
+        monkeypatch.setenv("MISTRAL_BASE_URL", server.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(one_authority(folder)))
+        yield server
+        assert server.violations == []
 
 
 def sample(points: Sequence[Point], every: int, first: int) -> Sequence[Point]:

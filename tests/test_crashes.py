@@ -17,7 +17,7 @@ from gitune.files import read_json
 from gitune.project import Project
 from tests import journey
 from tests.conftest import Repository, Result
-from tests.crashes import age_notes, one_authority
+from tests.crashes import age_notes, open_mistral
 from tests.servers import mistral
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -32,11 +32,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[mistral.MistralServer]:
     """Where the one agent of the stack `training` is trained and deployed: no training here takes time."""
     journey.add_hosted_agents(repository, "mistral", count=1, declare=("models", "deployments"))
-    with mistral.MistralServer() as server:
-        server.seconds_per_request, server.jobs.duration = 60.0, 60.0
-        monkeypatch.setenv("MISTRAL_API_KEY", mistral.KEY)
-        monkeypatch.setenv("MISTRAL_BASE_URL", server.url)
-        monkeypatch.setenv("SSL_CERT_FILE", str(one_authority(repository.root.parent)))
+    with open_mistral(repository.root.parent, monkeypatch) as server:
         yield server
 
 

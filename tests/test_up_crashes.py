@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -21,7 +20,7 @@ import pytest
 from gitune.backend import recorded_deployment
 from gitune.project import Project
 from tests.conftest import Repository
-from tests.crashes import Point, age_notes, one_authority
+from tests.crashes import Point, age_notes, open_mistral
 from tests.journey import add_hosted_agents, call, start
 from tests.servers import mistral
 from tests.servers.base import Phase
@@ -55,15 +54,6 @@ SAMPLE = [
     for index in range(6)
 ]
 """Every tenth call of about sixty: the phases in turn, every third time with Ctrl-C."""
-
-
-@contextlib.contextmanager
-def fresh_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[mistral.MistralServer]:
-    with mistral.MistralServer() as server:
-        server.seconds_per_request, server.jobs.duration = 60.0, 60.0
-        monkeypatch.setenv("MISTRAL_BASE_URL", server.url)
-        yield server
-        assert server.violations == []
 
 
 def ended_at(point: Point, sent: signal.Signals, repository: Repository, server: mistral.MistralServer) -> bool:
@@ -133,11 +123,9 @@ def test_one_paid_job_for_each_key_wherever_up_is_ended(
     share: Share, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_hosted_agents(repository, "mistral")
-    monkeypatch.setenv("SSL_CERT_FILE", str(one_authority(repository.root.parent)))
-    monkeypatch.setenv("MISTRAL_API_KEY", mistral.KEY)
     reached = 0
     for point in share.points:
-        with fresh_server(monkeypatch) as server:
+        with open_mistral(repository.root.parent, monkeypatch) as server:
             if not ended_at(point, WAYS[share.way], repository, server):
                 break
             check_converged(repository, server, point)

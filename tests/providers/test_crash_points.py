@@ -128,7 +128,8 @@ def test_one_paid_job_for_each_key_wherever_it_is_killed(
 
 def _check(crashed: Trial, point: Point) -> None:
     ended = crashed.train_until(point)
-    assert ended == (INTERRUPTED if crashed.signal == signal.SIGINT else -crashed.signal), point
+    # Python loses a Ctrl-C that comes while it frees an object: then the run goes on to its end
+    assert ended in ((INTERRUPTED, DONE) if crashed.signal == signal.SIGINT else (-signal.SIGKILL,)), point
     crashed.train(passes=1)  # at once: what may have been accepted is not asked for again
     assert set(crashed.paid_jobs().values()) <= {1}, point
     crashed.five_minutes_pass()
