@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gitune.errors import NotFound, ProviderError
 from gitune.limits import Heard, Limits, hear, known_limits
@@ -23,7 +24,9 @@ from gitune.providers.base import Job, ListsAllJobs, TrainingKey
 from gitune.providers.needs import declared_limits
 from gitune.reconcile import ModelState, Target, holds_model, lost, target
 from gitune.scheduler import Option, Use, Wanted, backoff_seconds, decide, earliest
-from gitune.wishes import Wish
+
+if TYPE_CHECKING:
+    from gitune.wishes import Wish
 
 ROUND_VARIABLE = "GITUNE_ROUND"
 """Names the file with the targets of this pass of the engine."""
