@@ -24,7 +24,7 @@ from gitune.engine.install import Engine, engine_environment, ensure_engine
 from gitune.errors import EngineError
 from gitune.project import Project
 from gitune.round import ROUND_VARIABLE
-from gitune.state import RESOURCE_PREFIX, without_pending
+from gitune.state import RESOURCE_PREFIX, FileState, without_pending
 from gitune.wishes import Wish
 
 _LOCK_POLL_SECONDS = 1.0
@@ -83,26 +83,42 @@ class PulumiStack:
         return exported or {}
 
     def mend(self, notify: Notify) -> None:
-        """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner."""
+        """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner.
+
+        Whether the owner lives is known on its own machine only. Raises EngineError for a lock of another machine that
+        is older than any pass.
+        """
         if self._files is None:
             return
-        said = ""
-        while locks := list(self._files.locks()):
-            for lock in locks:
-                if lock.dead:
-                    self._files.remove_lock(lock)
-                    notify(f"removed the lock of a dead engine ({lock})")
-                elif said != str(lock):
-                    said = str(lock)
-                    notify(f"waiting for another engine ({lock})")
-            if said:
-                time.sleep(_LOCK_POLL_SECONDS)
+        self._wait_for_locks(self._files, notify)
         deployment = self._files.deployment()
         if deployment.get("pending_operations"):
             count = len(deployment["pending_operations"])
             cleaned = automation.Deployment(version=3, deployment=without_pending(deployment))
-            self._selected().import_stack(cleaned)
-            notify(f"resolved {count} operation(s) that a killed engine left pending")
+            try:
+                self._selected().import_stack(cleaned)
+            except automation.ConcurrentUpdateError:  # another engine has begun: these were its own
+                self.mend(notify)
+            else:
+                notify(f"resolved {count} operation(s) that a killed engine left pending")
+
+    def _wait_for_locks(self, files: FileState, notify: Notify) -> None:
+        watched: dict[Path, float] = {}
+        while locks := list(files.locks()):
+            for lock in locks:
+                if lock.dead:
+                    files.remove_lock(lock)
+                    notify(f"removed the lock of a dead engine ({lock})")
+                    continue
+                if lock.path not in watched:
+                    watched[lock.path] = time.monotonic()
+                    notify(f"waiting for another engine ({lock})")
+                if lock.abandoned(datetime.now(UTC), time.monotonic() - watched[lock.path]):
+                    cancel = f"gitune pulumi cancel --yes --stack {self._project.stack.name}"
+                    hint = f"if nothing runs there any more: {cancel}, then gitune up again"
+                    raise EngineError(f"another machine holds the stack's lock ({lock})", hint=hint)
+            if watched:
+                time.sleep(_LOCK_POLL_SECONDS)
 
     def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
         """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
