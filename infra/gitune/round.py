@@ -176,7 +176,10 @@ class _Look:
         """What the list does not have: jobs that nobody could tell of, models without a job, what answers tell."""
         state = self.states[wish.agent]
         if state.status in ("running", "succeeded") and state.key in wish.keys and state.key not in self.jobs:
-            if state.provider in self.silent or self._is_held(state):
+            found = None if state.provider in self.silent else self._found(state)
+            if found is not None:
+                self.jobs[state.key] = found
+            elif state.provider in self.silent or self._is_held(state):
                 self.jobs[state.key] = _recorded_job(state)
             else:
                 self.states[wish.agent] = state = lost(state)
@@ -191,6 +194,14 @@ class _Look:
                     job.error, request.provider, declared, self._now, state.heard, job_id=job.job_id, beside=beside
                 )
                 self.states[wish.agent] = state = replace(state, heard=heard)
+
+    def _found(self, state: ModelState) -> Job | None:
+        """A job that is recorded, but that no list shows: lists lag behind."""
+        try:
+            return self._project.provider(state.provider).find_job(TrainingKey(state.key))
+        except ProviderError as error:
+            self._is_silent(state.provider, error)
+            return None
 
     def _is_held(self, state: ModelState) -> bool:
         try:
