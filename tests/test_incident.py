@@ -140,3 +140,16 @@ def test_with_the_reports_three_locks_two_are_trained(incident: Incident) -> Non
     assert {agent: told[agent]["model"]["model_id"] for agent in REPORTED} == {a: m for a, (m, _) in REPORTED.items()}
     assert incident.words_of_failures() == [LIMIT_IN_ALL]
     assert (len(incident.mistral.jobs.all), len(incident.openai.jobs.all)) == (1, 2)
+
+
+def test_one_pass_of_the_engine_alone_keeps_to_the_limits(incident: Incident) -> None:
+    incident.declare(concurrency=2, total_jobs=3)
+    incident.mistral.seconds_per_request = 0.0
+    assert incident.call("plan").code == 0  # makes the stack
+    once = ("pulumi", "up", "-s", "training", "--refresh", "--yes", "--skip-preview")
+    told = call(incident.repository, *once)
+    assert told.code == 0, told.err + told.out
+    assert (len(incident.mistral.jobs.all), incident.words_of_failures()) == (2, [])
+    states = json.loads(incident.call("status", "--json").out)
+    assert sorted(row["model"].split()[0] for row in states) == ["queued"] * 3 + ["running"] * 2
+    assert {row["note"] for row in states if row["model"] == "queued"} == {"mistral: 2 job(s) at once"}

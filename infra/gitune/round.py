@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gitune.errors import NotFound, ProviderError
 from gitune.limits import Heard, Limits, hear, known_limits, raised
@@ -23,7 +24,9 @@ from gitune.providers.base import Job, ListsAllJobs, TrainingKey
 from gitune.providers.needs import declared_limits
 from gitune.reconcile import ModelState, Target, holds_model, lost, target
 from gitune.scheduler import Option, Use, Wanted, backoff_seconds, decide, earliest
-from gitune.wishes import Wish
+
+if TYPE_CHECKING:
+    from gitune.wishes import Wish
 
 ROUND_VARIABLE = "GITUNE_ROUND"
 """Names the file with the targets of this pass of the engine."""
@@ -179,7 +182,10 @@ class _Look:
         """What the list does not have: jobs that nobody could tell of, models without a job, what answers tell."""
         state = self.states[wish.agent]
         if state.status in ("running", "succeeded") and state.key in wish.keys and state.key not in self.jobs:
-            if state.provider in self.silent or self._is_held(state):
+            found = None if state.provider in self.silent else self._found(state)
+            if found is not None:
+                self.jobs[state.key] = found
+            elif state.provider in self.silent or self._is_held(state):
                 self.jobs[state.key] = _recorded_job(state)
             else:
                 self.states[wish.agent] = state = lost(state)
@@ -202,6 +208,14 @@ class _Look:
         state = self.states[wish.agent]
         queued_at = None if state.status == "failed" else state.queued_at
         self.states[wish.agent] = replace(state, rejected={}, refused_at={}, forgiven=forgiven, queued_at=queued_at)
+
+    def _found(self, state: ModelState) -> Job | None:
+        """A job that is recorded, but that no list shows: lists lag behind."""
+        try:
+            return self._project.provider(state.provider).find_job(TrainingKey(state.key))
+        except ProviderError as error:
+            self._is_silent(state.provider, error)
+            return None
 
     def _is_held(self, state: ModelState) -> bool:
         try:

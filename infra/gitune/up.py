@@ -76,7 +76,7 @@ def run_up(
     """
     wishes = read_wishes(project)
     with _only_one_up(project, reporter):
-        stack = PulumiStack.open(project)
+        stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
         run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds)
         states = run.train_all()

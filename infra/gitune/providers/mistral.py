@@ -36,7 +36,7 @@ from gitune.providers.base import (
 )
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
-from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds
+from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds, tls
 
 KEY_VARIABLE, URL_VARIABLE = "MISTRAL_API_KEY", "MISTRAL_BASE_URL"
 DEFAULT_URL = "https://api.mistral.ai"
@@ -229,12 +229,14 @@ class MistralProvider:
         """The SDK, which repeats nothing by itself: a repeated submission could be paid for twice."""
         key = api_key(self._key_variable, self.name)
         try:
+            import httpx
             from mistralai.client import Mistral
         except ImportError:
             raise Unauthorized("mistral needs its SDK", hint="pip install 'gitune[mistral]'") from None
         milliseconds = int(self._settings.timeout_seconds * 1000)
-        with mapped_errors(), Mistral(api_key=key, server_url=self._url, timeout_ms=milliseconds) as client:
-            yield client
+        with mapped_errors(), httpx.Client(verify=tls(), follow_redirects=True) as http:
+            unused = httpx.AsyncClient(verify=tls())
+            yield Mistral(api_key=key, server_url=self._url, timeout_ms=milliseconds, client=http, async_client=unused)
 
 
 @contextlib.contextmanager

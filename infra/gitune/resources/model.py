@@ -148,6 +148,7 @@ class FineTunedModel(dynamic.Resource, module="gitune", name="FineTunedModel"):
             "fingerprint": fingerprint,
             "examples": examples,
             "candidates": [request.recorded() for request in requests],
-            **dict.fromkeys(ModelState("queued").outputs()),
+            "status": None,  # declared, so the attribute is there; each one costs the program time at 1,000 agents
+            "model_id": None,
         }
         super().__init__(FineTunedModelProvider(), agent, props, opts)
