@@ -372,6 +372,7 @@ class Up:
         self.world = world
         self.started = world.wall
         self.silent: Mapping[str, Any] = {}
+        self.seen: Mapping[str, Job | None] = {}
         self.round = self.look(retry)
 
     def run(self, most_rounds: int = 4_000) -> Round:
@@ -398,8 +399,9 @@ class Up:
             started=self.started,
             retry=retry,
             before=self.silent,
+            known=self.seen,
         )
-        self.silent = taken.silent
+        self.silent, self.seen = taken.silent, taken.seen
         self.looked(taken)
         return taken
 
