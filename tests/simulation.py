@@ -117,6 +117,8 @@ class SimulatedProvider:
         """Jobs of others that were started."""
         self.refusals = 0
         self.lists = 0
+        self.asked = 0
+        """Keys of the last list."""
         self.settled_at = 0.0
         """Seconds from the beginning."""
 
@@ -134,6 +136,7 @@ class SimulatedProvider:
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
         self._answers()
         self.lists += 1
+        self.asked = len(keys)
         found = {}
         for key in keys:
             noted = self._notes.get(key, (0.0, None))[1]
@@ -340,8 +343,12 @@ class World:
     def provider(self, name: str) -> SimulatedProvider:
         return self.providers[name]
 
+    @property
+    def root(self) -> Path:
+        return Path("no-such-folder")
+
     def lock_file(self, agent: str) -> Path:
-        return Path("no-such-folder") / agent
+        return self.root / agent
 
     def _wish(self, agent: Agent) -> Wish:
         requests = tuple(TrainingRequest(name, "base", "lora", {"agent": agent.name}, "f") for name in agent.candidates)

@@ -63,7 +63,15 @@ class WatchedUp(Up):
             agent: type(target.state).from_outputs(engine_habits(target.state.outputs()))
             for agent, target in taken.targets.items()
         }
-        again = take_round(world.project, world.wishes, recorded, world.wall, started=self.started, before=taken.silent)
+        again = take_round(
+            world.project,
+            world.wishes,
+            recorded,
+            world.wall,
+            started=self.started,
+            before=taken.silent,
+            known=taken.seen,
+        )
         changed = {a: (was, again.states[a]) for a, was in taken.states.items() if again.states[a] != was}
         assert not changed
         assert not again.due

@@ -219,6 +219,9 @@ class _Look:
                 self.jobs[state.key] = _recorded_job(state)
             else:
                 self.states[wish.agent] = state = lost(state)
+        elif state.status == "failed" and state.job_id and state.key in wish.keys and state.provider in self.silent:
+            # nobody tells of the failed job now, and it must not be paid for anew elsewhere
+            self.states[wish.agent] = state = replace(state, rejected={**state.rejected, state.key: state.reason})
         elif state == _UNRECORDED and not any(key in self.jobs for key in wish.keys):
             self._adopt_locked(wish)
         for request in wish.requests:
