@@ -198,13 +198,12 @@ def test_ten_thousand_agents() -> None:
         Agent(f"agent-{n:05}", ("mistral", "openai"), seconds=300.0 + (n * 7919) % 600, examples=n % 50)
         for n in range(10_000)
     ]
-    world = World(accounts, agents, first_poll=300.0, longest_poll=300.0)
+    world = World(accounts, agents, first_poll=300.0, longest_poll=300.0, pass_seconds=(240.0, 300.0))
     started = time.process_time()
     last = run_world(world)
     check(world, last)
     assert Counter(state.status for state in last.states.values()) == {"succeeded": 10_000}
     assert world.providers["openai"].most_at_once <= 500
-    print(world.rounds, world.passes, world.seconds, time.process_time() - started)
     assert time.process_time() - started < 60.0
 
 
