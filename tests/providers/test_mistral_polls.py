@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,9 +41,6 @@ def test_a_poll_takes_as_many_requests_for_many_agents_as_for_few(http: HttpWorl
 
 
 def _at(wish: Any, http: HttpWorld) -> Any:
-    from dataclasses import replace
-
-    (request,) = wish.requests
     number = int(wish.agent.rpartition("-")[2])
     return replace(wish, requests=(http.request(number),))
 
