@@ -206,6 +206,7 @@ def test_ten_thousand_agents() -> None:
     assert world.providers["openai"].most_at_once <= 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provider", "declared"),
     [("openai", True), ("openai", False), ("mistral", True), ("mistral", False), ("ray", False)],
