@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gitune.errors import NotFound, ProviderError
-from gitune.limits import Heard, Limits, hear, known_limits
+from gitune.limits import Heard, Limits, hear, known_limits, raised
 from gitune.lock import read_lock
 from gitune.project import Project
 from gitune.providers.base import Job, ListsAllJobs, TrainingKey
 from gitune.providers.needs import declared_limits
 from gitune.reconcile import ModelState, Target, holds_model, lost, target
-from gitune.scheduler import Option, Use, Wanted, backoff_seconds, decide, earliest
+from gitune.scheduler import Candidate, Use, Wanted, backoff_seconds, decide, earliest
 
 if TYPE_CHECKING:
     from gitune.wishes import Wish
@@ -56,11 +56,12 @@ class Round:
     def due(self) -> bool:
         """Whether the engine has something to do now: more than to write down that models are there.
 
-        That is recorded by the pass that follows the gate.
+        That is recorded by the pass that follows the gate. From when on something counts is recorded at once, or the
+        next round would count anew.
         """
         return any(
             wanted.submit is not None
-            or (wanted.state.status != self._before(agent).status and wanted.state.status != "succeeded")
+            or (wanted.state.status != "succeeded" and _news(wanted.state) != _news(self._before(agent)))
             for agent, wanted in self.targets.items()
         )
 
@@ -93,11 +94,11 @@ def take_round(
     `recorded` is by agent; `now` and `started`, when this command began, are in seconds since 1970; `before` is
     Round.silent of the round before, so that a provider that does not answer is asked less and less often.
     """
-    look = _Look(project, wishes, recorded, now, before or {})
+    look = _Look(project, wishes, recorded, now, before or {}, retry)
     states = look.states
     limits = look.limits(now if started is None else started)
     decisions = decide(
-        [_wanted(wish, states[wish.agent], retry) for wish in wishes],
+        [_wanted(wish, states[wish.agent]) for wish in wishes],
         look.jobs,
         look.use,
         limits,
@@ -121,6 +122,7 @@ class _Look:
         recorded: Mapping[str, ModelState],
         now: float,
         before: Mapping[str, Heard],
+        retry: bool,
     ) -> None:
         self._project = project
         self._now = now
@@ -130,10 +132,14 @@ class _Look:
         self.jobs: dict[str, Job] = {}
         self.use: dict[str, Use] = {}
         self.silent: dict[str, Heard] = {}
+        self._running: dict[str, int] = {}
         self.providers = self._list()
         for wish in wishes:
             self._complete(wish)
+            if retry:
+                self._forgive(wish)
         self._count()
+        self._raise_limits()
 
     def limits(self, started: float) -> dict[str, Limits]:
         """By provider, with what all agents have heard."""
@@ -203,6 +209,12 @@ class _Look:
             self._is_silent(state.provider, error)
             return None
 
+    def _forgive(self, wish: Wish) -> None:
+        """What failed is tried anew: when its turn comes, which may be many rounds later."""
+        failed = [self.jobs[key] for key in wish.keys if key in self.jobs and self.jobs[key].status == "failed"]
+        forgiven = tuple(job.job_id for job in failed)
+        self.states[wish.agent] = replace(self.states[wish.agent], rejected={}, refused_at={}, forgiven=forgiven)
+
     def _is_held(self, state: ModelState) -> bool:
         try:
             return holds_model(state, self._project.provider(state.provider))
@@ -250,18 +262,34 @@ class _Look:
         for name in sorted(names):
             self.use[name] = Use(answered=False) if name in self.silent else self._use(name)
 
+    def _raise_limits(self) -> None:
+        """What an answer taught of a limit is too little if more jobs run."""
+        for agent, state in self.states.items():
+            if state.heard:
+                self.states[agent] = replace(state, heard=raised(state.heard, self._running))
+
     def _use(self, name: str) -> Use:
+        """Of all jobs of the account where the provider lists them, and always of ours: a list may lag behind."""
         provider = self._project.provider(name)
-        if not isinstance(provider, ListsAllJobs):
-            ours = [
-                self.jobs[r.key] for w in self._wishes for r in w.requests if r.key in self.jobs and r.provider == name
-            ]
-            return _use_of([(job.status, job.live) for job in ours])
+        ours = {job.job_id: (job.status, job.live) for job in self._jobs_at(name)}
         try:
-            return _use_of([(job.status, job.live) for job in provider.all_jobs()])
+            listed = provider.all_jobs() if isinstance(provider, ListsAllJobs) else ()
         except ProviderError as error:
             self._is_silent(name, error)
             return Use(answered=False)
+        use = _use_of(ours | {job.job_id: (job.status, job.live) for job in listed})
+        self._running[name] = use.live - use.waiting
+        lost_answers = sum(
+            state.provider == name and self._now < state.not_before and state.key not in self.jobs
+            for state in self.states.values()
+        )
+        return replace(use, live=use.live + lost_answers, used=use.used + lost_answers)
+
+    def _jobs_at(self, provider: str) -> Iterator[Job]:
+        for wish in self._wishes:
+            for request in wish.requests:
+                if request.provider == provider and request.key in self.jobs:
+                    yield self.jobs[request.key]
 
     def _is_taken(self, key: str) -> bool:
         job = self.jobs.get(key)
@@ -293,9 +321,14 @@ class _Look:
         self.silent[provider] = heard[-1]
 
 
-def _use_of(jobs: Sequence[tuple[str, bool]]) -> Use:
-    live = [status for status, is_live in jobs if is_live]
-    return Use(len(live), live.count("queued"), sum(status != "failed" for status, _ in jobs))
+def _news(state: ModelState) -> tuple[object, ...]:
+    heard = [(item.at, item.beside) for item in state.heard]
+    return state.status, heard, state.refused_at, state.rejected, state.forgiven
+
+
+def _use_of(jobs: Mapping[str, tuple[str, bool]]) -> Use:
+    live = [status for status, is_live in jobs.values() if is_live]
+    return Use(len(live), live.count("queued"), sum(status != "failed" for status, _ in jobs.values()))
 
 
 def _recorded_job(state: ModelState) -> Job:
@@ -311,20 +344,20 @@ def _recorded_job(state: ModelState) -> Job:
     )
 
 
-def _wanted(wish: Wish, state: ModelState, retry: bool) -> Wanted:
-    options = tuple(
-        Option(request.provider, request.key, wait, refused)
+def _wanted(wish: Wish, state: ModelState) -> Wanted:
+    candidates = tuple(
+        Candidate(request.provider, request.key, wait, refused)
         for request, wait, refused in zip(wish.requests, wish.waits, wish.refused, strict=True)
     )
     return Wanted(
         wish.agent,
-        options,
+        candidates,
         size=wish.examples,
         queued_at=state.queued_at,
         refused_at=state.refused_at,
         rejected=state.rejected,
         not_before=state.not_before,
-        retry=retry,
+        forgiven=state.forgiven,
     )
 
 

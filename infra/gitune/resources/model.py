@@ -103,9 +103,9 @@ def _recorded(target: Target, props: dict[str, Any]) -> dict[str, Any]:
     return {**{name: props[name] for name in _INPUTS}, **state.outputs()}
 
 
-def _submitted(target: Target, option: int, props: dict[str, Any]) -> ModelState:
+def _submitted(target: Target, candidate: int, props: dict[str, Any]) -> ModelState:
     project = open_project(props["stack"])
-    request = TrainingRequest.from_recorded(props["candidates"][option], props["fingerprint"])
+    request = TrainingRequest.from_recorded(props["candidates"][candidate], props["fingerprint"])
     refused = _REFUSED.get(request.provider)
     if refused is not None:  # it has just told another agent: asking again would only have it told again
         return refuse(target, request, refused, time.time())
