@@ -117,6 +117,8 @@ class SimulatedProvider:
         """Jobs of others that were started."""
         self.refusals = 0
         self.lists = 0
+        self.asked = 0
+        """Keys of the last list."""
         self.settled_at = 0.0
         """Seconds from the beginning."""
 
@@ -134,6 +136,7 @@ class SimulatedProvider:
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
         self._answers()
         self.lists += 1
+        self.asked = len(keys)
         found = {}
         for key in keys:
             noted = self._notes.get(key, (0.0, None))[1]
@@ -299,6 +302,7 @@ class World:
     """From when on the clock is wrong by how much."""
     kills: frozenset[int] = frozenset()
     """Numbers of submissions after which the machine is switched off, before anything of them is recorded."""
+    first_poll: float = 0.25
     longest_poll: float = 15.0
     poll_seconds: float = 0.5
     """That a list takes."""
@@ -339,8 +343,12 @@ class World:
     def provider(self, name: str) -> SimulatedProvider:
         return self.providers[name]
 
+    @property
+    def root(self) -> Path:
+        return Path("no-such-folder")
+
     def lock_file(self, agent: str) -> Path:
-        return Path("no-such-folder") / agent
+        return self.root / agent
 
     def _wish(self, agent: Agent) -> Wish:
         requests = tuple(TrainingRequest(name, "base", "lora", {"agent": agent.name}, "f") for name in agent.candidates)
@@ -371,6 +379,7 @@ class Up:
         self.world = world
         self.started = world.wall
         self.silent: Mapping[str, Any] = {}
+        self.seen: Mapping[str, Job | None] = {}
         self.round = self.look(retry)
 
     def run(self, most_rounds: int = 4_000) -> Round:
@@ -397,8 +406,9 @@ class Up:
             started=self.started,
             retry=retry,
             before=self.silent,
+            known=self.seen,
         )
-        self.silent = taken.silent
+        self.silent, self.seen = taken.silent, taken.seen
         self.looked(taken)
         return taken
 
@@ -411,7 +421,7 @@ class Up:
             assert self.world.rounds < most_rounds, "it does not end"
             if self.is_abandoned():
                 return
-            seconds = next_poll_seconds(polls, longest=self.world.longest_poll)
+            seconds = next_poll_seconds(polls, first=self.world.first_poll, longest=self.world.longest_poll)
             if self.round.until is not None:
                 seconds = max(0.1, min(seconds, self.round.until - self.world.wall))
             self.world.sleep(seconds)

@@ -123,10 +123,11 @@ def test_what_was_rejected_of_an_older_dataset_is_forgotten() -> None:
     assert targeted(Decision("queue", 0), ModelState("failed", rejected={"old": "line 3"})).state.rejected == {}
 
 
-def test_who_stops_waits_no_more() -> None:
+def test_who_stops_keeps_its_place_so_that_deciding_again_says_the_same() -> None:
     failed = job("failed", errors.Rejected("line 3"))
     state = targeted(Decision("stop", 0, ("mistral: line 3",), failed), FULL_STATE).state
-    assert (state.status, state.job_id, state.queued_at, state.reason) == ("failed", "job-1", None, "mistral: line 3")
+    assert (state.status, state.job_id, state.queued_at, state.reason) == ("failed", "job-1", NOW, "mistral: line 3")
+    assert targeted(Decision("stop", 0)).state.queued_at is None
 
 
 def test_a_job_that_fails_at_once_is_an_answer() -> None:

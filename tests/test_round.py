@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gitune.reconcile import ModelState
-from gitune.round import take_round
+from gitune.round import Round, take_round
 from tests.simulation import Account, Agent, Up, Window, World, run_world
 
 
@@ -125,3 +125,44 @@ def test_a_job_that_vanished_is_submitted_again() -> None:
     recorded = {"agent-0": ModelState("running", key, "mistral", "base", job_id="gone")}
     taken = take_round(world.project, world.wishes, recorded, world.wall)
     assert taken.targets["agent-0"].submit == 0
+
+
+def test_a_failed_job_that_nobody_can_tell_of_is_not_paid_for_elsewhere() -> None:
+    made = replace(agents(1)[0], flaw="crashes")
+    world = World({"mistral": Account(unauthorized=Window(3600.0)), "openai": Account()}, [made])
+    run_world(world)
+    assert statuses(world) == ["failed"]
+    world.sleep(3600.0)
+    for _ in range(2):
+        run_world(world)
+        assert statuses(world) == ["failed"]
+        assert "out of memory" in world.recorded["agent-0"].reason
+    assert world.providers["openai"].jobs == {}
+
+
+def test_polls_ask_only_for_what_may_have_changed() -> None:
+    asked = []
+
+    class Watching(Up):
+        def look(self, retry: bool = False) -> Round:
+            taken = super().look(retry)
+            if not any(target.submit is not None for target in taken.targets.values()):
+                asked.append(world.providers["openai"].asked)
+            return taken
+
+    world = World({"openai": Account(running=5, excess="refused")}, agents(40, "openai"))
+    run_world(world, Watching)
+    assert max(asked) <= 5
+
+
+def test_a_job_of_another_clone_is_found_before_anything_is_submitted() -> None:
+    world = World({"mistral": Account(running=1), "openai": Account()}, agents(2))
+    up = Up(world)
+    up.engine_pass()
+    up.round = up.look()
+    waiting = next(wish for wish in world.wishes if up.round.states[wish.agent].status == "queued")
+    world.provider("openai").submit_job(waiting.requests[1], world.root)
+    up.wait(1000)
+    up.run()
+    assert all(state.status == "succeeded" for state in up.round.states.values())
+    assert up.round.states[waiting.agent].provider == "openai"

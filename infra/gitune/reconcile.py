@@ -128,7 +128,7 @@ def target(
         return Target(keys, sent, decision.candidate, declared.get(request.provider, Declared()))
     if decision.action == "stop":
         job_id = decision.job.job_id if decision.job else ""
-        return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=None))
+        return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=recorded.queued_at))
     return Target(keys, plain)
 
 

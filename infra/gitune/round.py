@@ -46,6 +46,8 @@ class Round:
     """Seconds since 1970 at which the clock alone may change a target; None: never."""
     silent: Mapping[str, Heard] = field(default_factory=dict)
     """Providers whose list could not be had, and what they said."""
+    seen: Mapping[str, Job | None] = field(default_factory=dict)
+    """By training key, what providers said: the job, or None where there was none."""
 
     @property
     def states(self) -> dict[str, ModelState]:
@@ -88,13 +90,15 @@ def take_round(
     started: float | None = None,
     retry: bool = False,
     before: Mapping[str, Heard] | None = None,
+    known: Mapping[str, Job | None] | None = None,
 ) -> Round:
     """Ask, and decide. Starts nothing.
 
     `recorded` is by agent; `now` and `started`, when this command began, are in seconds since 1970; `before` is
-    Round.silent of the round before, so that a provider that does not answer is asked less and less often.
+    Round.silent of the round before, so that a provider that does not answer is asked less and less often. `known` is
+    its Round.seen: then only jobs that may have changed are asked for, unless somebody is to be submitted.
     """
-    look = _Look(project, wishes, recorded, now, before or {}, retry)
+    look = _Look(project, wishes, recorded, now, before or {}, known or {}, retry)
     states = look.states
     limits = look.limits(now if started is None else started)
     decisions = decide(
@@ -104,12 +108,14 @@ def take_round(
         limits,
         now,
     )
+    if look.remembered and any(decision.action == "submit" for decision in decisions.values()):
+        return take_round(project, wishes, recorded, now, started=started, retry=retry, before=before)
     declared = {name: declared_limits(name, project.settings(name)) for name in look.providers}
     targets = {
         wish.agent: target(decisions[wish.agent], wish.requests, states[wish.agent], declared, now) for wish in wishes
     }
     jobs = {agent: decision.job for agent, decision in decisions.items() if decision.job is not None}
-    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent)
+    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent, look.seen)
 
 
 class _Look:
@@ -122,6 +128,7 @@ class _Look:
         recorded: Mapping[str, ModelState],
         now: float,
         before: Mapping[str, Heard],
+        known: Mapping[str, Job | None],
         retry: bool,
     ) -> None:
         self._project = project
@@ -133,6 +140,10 @@ class _Look:
         self.use: dict[str, Use] = {}
         self.silent: dict[str, Heard] = {}
         self._running: dict[str, int] = {}
+        self._known = known
+        self.remembered = False
+        """Whether somebody was not asked for because of what is known."""
+        self.seen: dict[str, Job | None] = {}
         self.providers = self._list()
         for wish in wishes:
             self._complete(wish)
@@ -167,16 +178,35 @@ class _Look:
                 asked = keys.setdefault(request.provider, set())
                 # where no job can be sent, nobody need be asked, unless a job of ours is there
                 if request.key == state.key or not (settled or refused):
-                    asked.add(request.key)
+                    if self._is_known(request.key, state):
+                        self._remember(request.key)
+                    else:
+                        asked.add(request.key)
         for provider, wanted in keys.items():
             if not wanted or self._is_asked_later(provider):
                 continue
             try:
                 listed = self._project.provider(provider).list_jobs(wanted)
                 self.jobs.update({str(key): job for key, job in listed.items()})
+                self.seen.update({key: listed.get(key) for key in wanted})
             except ProviderError as error:
                 self._is_silent(provider, error)
         return tuple(keys)
+
+    def _is_known(self, key: str, state: ModelState) -> bool:
+        """Whether nothing can have changed but by others: no job was there and none was sent, or it has ended."""
+        if key not in self._known:
+            return False
+        job = self._known[key]
+        if key == state.key and (state.status == "running" or state.not_before):
+            return job is not None and not job.live and job.job_id == state.job_id
+        return job is None or not job.live
+
+    def _remember(self, key: str) -> None:
+        self.remembered = True
+        self.seen[key] = job = self._known[key]
+        if job is not None:
+            self.jobs[key] = job
 
     def _complete(self, wish: Wish) -> None:
         """What the list does not have: jobs that nobody could tell of, models without a job, what answers tell."""
@@ -189,6 +219,9 @@ class _Look:
                 self.jobs[state.key] = _recorded_job(state)
             else:
                 self.states[wish.agent] = state = lost(state)
+        elif state.status == "failed" and state.job_id and state.key in wish.keys and state.provider in self.silent:
+            # nobody tells of the failed job now, and it must not be paid for anew elsewhere
+            self.states[wish.agent] = state = replace(state, rejected={**state.rejected, state.key: state.reason})
         elif state == _UNRECORDED and not any(key in self.jobs for key in wish.keys):
             self._adopt_locked(wish)
         for request in wish.requests:
@@ -201,6 +234,14 @@ class _Look:
                 )
                 self.states[wish.agent] = state = replace(state, heard=heard)
 
+    def _forgive(self, wish: Wish) -> None:
+        """What failed is tried anew: when its turn comes, which may be many rounds later."""
+        failed = [self.jobs[key] for key in wish.keys if key in self.jobs and self.jobs[key].status == "failed"]
+        forgiven = tuple(job.job_id for job in failed)
+        state = self.states[wish.agent]
+        queued_at = None if state.status == "failed" else state.queued_at
+        self.states[wish.agent] = replace(state, rejected={}, refused_at={}, forgiven=forgiven, queued_at=queued_at)
+
     def _found(self, state: ModelState) -> Job | None:
         """A job that is recorded, but that no list shows: lists lag behind."""
         try:
@@ -208,12 +249,6 @@ class _Look:
         except ProviderError as error:
             self._is_silent(state.provider, error)
             return None
-
-    def _forgive(self, wish: Wish) -> None:
-        """What failed is tried anew: when its turn comes, which may be many rounds later."""
-        failed = [self.jobs[key] for key in wish.keys if key in self.jobs and self.jobs[key].status == "failed"]
-        forgiven = tuple(job.job_id for job in failed)
-        self.states[wish.agent] = replace(self.states[wish.agent], rejected={}, refused_at={}, forgiven=forgiven)
 
     def _is_held(self, state: ModelState) -> bool:
         try:

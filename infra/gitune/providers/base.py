@@ -39,13 +39,15 @@ class TrainingRequest:
     method: str
     hyperparameters: Mapping[str, Any]
     fingerprint: str
-    key: TrainingKey = field(init=False, repr=False, compare=False)
-    """Computed once: a round over ten thousand agents asks for it a hundred thousand times."""
+    _key: str = field(default="", init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        decides = [self.fingerprint, self.provider, self.base_model, self.method]
-        key = sha256([*decides, canonical_json(dict(self.hyperparameters))])
-        object.__setattr__(self, "key", TrainingKey(key))
+    @property
+    def key(self) -> TrainingKey:
+        """Computed once: a round over ten thousand agents asks for it a hundred thousand times."""
+        if not self._key:
+            decides = [self.fingerprint, self.provider, self.base_model, self.method]
+            object.__setattr__(self, "_key", sha256([*decides, canonical_json(dict(self.hyperparameters))]))
+        return TrainingKey(self._key)
 
     def recorded(self) -> dict[str, str]:
         """For the engine's state. Hyperparameters are JSON text there: the engine makes 3 into 3.0 and drops null."""

@@ -55,6 +55,7 @@ _STATUS: Mapping[str, JobStatus] = {
     "CANCELLED": "cancelled",
     "CANCELLATION_REQUESTED": "cancelled",
 }
+_USEFUL = ("queued", "running", "succeeded")
 # CompletionTrainingParametersIn of Mistral's OpenAPI document: least, most, type, in words.
 _HYPERPARAMETERS: Mapping[str, tuple[float, float, type, str]] = {
     "training_steps": (1, math.inf, int, "a whole number above 0"),
@@ -110,7 +111,7 @@ class MistralProvider:
         wanted = {short(key): key for key in keys}
         with self._training_api() as client:
             listed: dict[TrainingKey, list[Any]] = {}
-            for found in self._listed(client, next(iter(wanted)) if len(wanted) == 1 else None):
+            for found in self._listed(client, wanted):
                 key = wanted.get(found.suffix or "")  # a suffix that was left out is an object of the SDK's, and false
                 if key is not None:
                     listed.setdefault(key, []).append(found)
@@ -121,7 +122,7 @@ class MistralProvider:
 
     def all_jobs(self) -> Sequence[ListedJob]:
         with self._training_api() as client:
-            return [_listed_job(found) for found in self._pages(client, None)]
+            return [_listed_job(found) for page in self._pages(client, None) for found in page]
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
@@ -161,20 +162,30 @@ class MistralProvider:
             raise NotFound(f"mistral has no model '{model_id}'")
         return HttpTarget("mistral", self._url, model_id, model.base_model, self._key_variable)
 
-    def _listed(self, client: Any, suffix: str | None) -> list[Any]:
-        """Jobs from the oldest; those of other kinds (classifiers) are not ours."""
-        jobs = (job for job in self._pages(client, suffix) if job.job_type == "completion")
-        return sorted(jobs, key=lambda job: job.created_at)
+    def _listed(self, client: Any, wanted: Collection[str]) -> list[Any]:
+        """Jobs with these suffixes from the oldest; those of other kinds (classifiers) are not ours.
 
-    def _pages(self, client: Any, suffix: str | None) -> list[Any]:
-        """Jobs of all kinds, all pages."""
+        The newest come first, so a page that completes the jobs that run or succeeded is the last that is needed.
+        """
         found: list[Any] = []
+        missing = set(wanted)
+        for page in self._pages(client, next(iter(wanted)) if len(wanted) == 1 else None):
+            ours = [job for job in page if job.job_type == "completion"]
+            missing -= {job.suffix or "" for job in ours if _STATUS.get(job.status) in _USEFUL}
+            found += ours
+            if not missing:
+                break
+        return sorted(found, key=lambda job: job.created_at)
+
+    def _pages(self, client: Any, suffix: str | None) -> Iterator[list[Any]]:
+        """Jobs of all kinds, page by page."""
+        count = 0
         for page in range(_MOST_PAGES):
             answer = client.fine_tuning.jobs.list(page=page, page_size=_PAGE, suffix=suffix)
-            found += answer.data or []
-            if len(found) >= answer.total or not answer.data:
-                break
-        return found
+            yield answer.data or []
+            count += len(answer.data or [])
+            if count >= answer.total or not answer.data:
+                return
 
     def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
         """The job that this clone submitted, when no list shows it yet."""
