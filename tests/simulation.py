@@ -447,6 +447,7 @@ class Up:
         world.random.shuffle(due)
         seconds = world.random.uniform(*world.pass_seconds)
         refused: dict[str, ProviderError] = {}
+        taken: Counter[str] = Counter()
         requests = {wish.agent: wish.requests for wish in world.wishes}
         sent = sum(target.submit is not None for _, target in due)
         for agent, target in due:
@@ -456,22 +457,25 @@ class Up:
             state = written.state
             if written.submit is not None:
                 world.sleep(seconds / sent)
-                state = self.submitted(written, requests[agent][written.submit], refused)
+                state = self.submitted(written, requests[agent][written.submit], refused, taken)
             world.recorded[agent] = ModelState.from_outputs(engine_habits(state.outputs()))
         world.sleep(0.0 if sent else seconds)
 
-    def submitted(self, target: Target, request: TrainingRequest, refused: dict[str, ProviderError]) -> ModelState:
+    def submitted(
+        self, target: Target, request: TrainingRequest, refused: dict[str, ProviderError], taken: Counter[str]
+    ) -> ModelState:
         """As resources/model.py has it."""
         world = self.world
         if request.provider in refused:
-            return refuse(target, request, refused[request.provider], world.wall)
+            return refuse(target, request, refused[request.provider], world.wall, taken=taken[request.provider])
         world.submissions += 1
         try:
             state = submit(target, request, Path(), cast(Any, world.provider))
+            taken[request.provider] += 1
         except ProviderError as error:
             if kind_of(error) is not None:
                 refused[request.provider] = error
-            state = refuse(target, request, error, world.wall)
+            state = refuse(target, request, error, world.wall, taken=taken[request.provider])
         if world.submissions in world.kills:
             raise SwitchedOff
         return state

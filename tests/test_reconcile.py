@@ -20,7 +20,6 @@ NOW = 1_790_000_000.0
 FIRST, SECOND = (TrainingRequest(name, "base", "lora", {"epochs": 1}, "f") for name in ("mistral", "openai"))
 DECLARED = {"mistral": Declared(running=2), "openai": Declared()}
 HEARD = hear(errors.QuotaExceeded("full", kind="concurrent", retry_after=60.0), "mistral", Declared(), NOW, beside=2)
-UNRECORDED = ModelState("lost")
 FULL_STATE = ModelState(
     "queued",
     FIRST.key,
@@ -37,8 +36,8 @@ FULL_STATE = ModelState(
 )
 
 
-def targeted(decision: Decision, recorded: ModelState = UNRECORDED) -> Target:
-    return target(decision, [FIRST, SECOND], recorded, DECLARED, NOW)
+def targeted(decision: Decision, recorded: ModelState | None = None) -> Target:
+    return target(decision, [FIRST, SECOND], recorded or ModelState("lost"), DECLARED, NOW)
 
 
 class ScriptedProvider:
@@ -173,3 +172,10 @@ def test_a_job_is_seen_as_it_is() -> None:
     assert observe(RUNNING, opening(ScriptedProvider(None))).status == "lost"
     assert observe(done, opening(ScriptedProvider(None, Model("ft:x", "base")))) == done, "its model is there"
     assert observe(FULL_STATE, opening(ScriptedProvider(None))) == FULL_STATE
+
+
+def test_a_full_house_counts_those_that_were_taken_in_the_same_pass() -> None:
+    """With a long pass most of them have ended when the next round looks, and the limit would be thought lower."""
+    wanted = targeted(Decision("submit", 0, beside=2))
+    state = refuse(wanted, FIRST, errors.QuotaExceeded("full", kind="concurrent"), NOW, taken=498)
+    assert state.heard[0].beside == 500

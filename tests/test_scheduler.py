@@ -14,8 +14,8 @@ from gitune.limits import Limits
 from gitune.providers.base import Job, TrainingKey
 from gitune.scheduler import (
     PROBE_SECONDS,
+    Candidate,
     Decision,
-    Option,
     Use,
     Wanted,
     backoff_seconds,
@@ -26,12 +26,12 @@ from gitune.scheduler import (
 )
 
 NOW = 1_790_000_000.0
-MISTRAL, OPENAI = Option("mistral", "m"), Option("openai", "o")
+MISTRAL, OPENAI = Candidate("mistral", "m"), Candidate("openai", "o")
 
 
-def agent(name: str = "a", *options: Option, **facts: object) -> Wanted:
+def agent(name: str = "a", *candidates: Candidate, **facts: object) -> Wanted:
     """Keys are made the agent's own."""
-    own = tuple(replace(option, key=f"{option.key}-{name}") for option in options or (MISTRAL, OPENAI))
+    own = tuple(replace(candidate, key=f"{candidate.key}-{name}") for candidate in candidates or (MISTRAL, OPENAI))
     return replace(Wanted(name, own), **facts)  # type: ignore[arg-type]
 
 
@@ -55,7 +55,7 @@ def one(
 
 def many(*wanted: Wanted, use: dict[str, Use] | None = None, limits: dict[str, Limits] | None = None) -> dict[str, str]:
     decided = decide(wanted, {}, use or {}, limits or {}, NOW)
-    return {name: d.action + (f" {d.option}" if d.action != "stop" else "") for name, d in decided.items()}
+    return {name: d.action + (f" {d.candidate}" if d.action != "stop" else "") for name, d in decided.items()}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_job_without_an_end_is_replaced(status: str) -> None:
 def test_a_refused_candidate_is_not_submitted_but_adopted() -> None:
     refused = replace(MISTRAL, refused="over budget")
     decision = one(agent("a", refused, OPENAI))
-    assert (decision.action, decision.option, decision.reasons) == ("submit", 1, ("mistral: over budget",))
+    assert (decision.action, decision.candidate, decision.reasons) == ("submit", 1, ("mistral: over budget",))
     assert one(agent("a", refused, OPENAI), {"m-a": job("m-a")}).action == "adopt"
     assert one(agent("a", refused)).reasons == ("mistral: over budget", "no candidate is left")
 
@@ -122,7 +122,7 @@ def test_the_last_jobs_for_life_go_to_who_waits_for_them_and_the_others_pass_on(
 def test_a_limit_that_was_said_passes_on_for_as_long_as_it_is_remembered() -> None:
     limits = {"mistral": Limits(spent="free trial", spent_at=NOW - 2 * PROBE_SECONDS)}
     decision = one(agent(), limits=limits)
-    assert (decision.action, decision.option, decision.reasons) == ("submit", 1, ("mistral: free trial",))
+    assert (decision.action, decision.candidate, decision.reasons) == ("submit", 1, ("mistral: free trial",))
 
 
 def test_a_patient_candidate_tries_a_spent_limit_every_hour_with_one_job() -> None:
@@ -139,12 +139,12 @@ def test_a_patient_candidate_is_waited_for_until_its_deadline_and_not_anew() -> 
     use = {"mistral": Use(live=1), "openai": Use(live=1)}
     limits = {"mistral": Limits(running=1), "openai": Limits(running=1)}
     waits = one(patient, use=use, limits=limits)
-    assert (waits.action, waits.option, waits.until) == ("queue", 0, NOW + 1)
+    assert (waits.action, waits.candidate, waits.until) == ("queue", 0, NOW + 1)
     over = one(patient, use=use, limits=limits, now=NOW + 1)
-    assert (over.action, over.option) == ("queue", 1)
+    assert (over.action, over.candidate) == ("queue", 1)
     assert "was waited for long enough" in over.reasons[0]
     again = one(replace(patient, refused_at=over.refused_at), use=use, limits=limits, now=NOW + 2)
-    assert (again.option, again.refused_at) == (1, over.refused_at)
+    assert (again.candidate, again.refused_at) == (1, over.refused_at)
 
 
 def test_who_stops_after_the_deadline_stays_stopped() -> None:
@@ -182,14 +182,14 @@ def test_a_refused_dataset_is_not_sent_again() -> None:
 
 @pytest.mark.parametrize("error", [errors.Retired("410"), errors.Unauthorized("401")])
 def test_a_job_that_failed_because_its_provider_is_closed_moves_on(error: errors.ProviderError) -> None:
-    assert one(agent(), failed("m-a", error)).option == 1
+    assert one(agent(), failed("m-a", error)).candidate == 1
     assert one(agent(), limits={"mistral": Limits(closed="410")}).reasons == ("mistral: 410",)
 
 
 def test_a_job_too_many_is_sent_again_when_there_is_room() -> None:
     full = failed("m-a", errors.QuotaExceeded("two at once", kind="concurrent"))
     waits = one(agent(), full, {"mistral": Use(live=2)}, {"mistral": Limits(running=2)})
-    assert (waits.action, waits.option) == ("queue", 0)
+    assert (waits.action, waits.candidate) == ("queue", 0)
     assert one(agent(), full, {"mistral": Use(live=1)}, {"mistral": Limits(running=2)}).action == "submit"
 
 
@@ -207,7 +207,7 @@ def test_beside_is_what_is_known_to_run() -> None:
 
 def test_who_does_not_answer_is_waited_for() -> None:
     silent = one(agent(), use={"mistral": Use(answered=False)})
-    assert (silent.action, silent.option, silent.until) == ("queue", 0, None)
+    assert (silent.action, silent.candidate, silent.until) == ("queue", 0, None)
     asked = one(agent(), limits={"mistral": Limits(not_before=NOW + 77, said="429")})
     assert (asked.action, asked.until, asked.reasons) == ("queue", NOW + 77, ("mistral: 429",))
 
@@ -260,7 +260,7 @@ def test_the_order_in_which_agents_are_given_does_not_matter(
     decided = decide(agents, {}, use, limits, NOW)
     assert decide(shuffled, {}, use, limits, NOW) == decided
     for number, (name, known) in enumerate(limits.items()):
-        sent = sum(d.action == "submit" and d.option == number for d in decided.values())
+        sent = sum(d.action == "submit" and d.candidate == number for d in decided.values())
         if known.running is not None:
             assert sent <= max(known.running - use[name].live, 0)
         if known.careful:

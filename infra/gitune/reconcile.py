@@ -105,7 +105,7 @@ def target(
     `recorded` is what is recorded now, with what was heard since; `declared` is by provider.
     """
     keys = tuple(request.key for request in requests)
-    request, reason = requests[decision.option], "; ".join(decision.reasons)
+    request, reason = requests[decision.candidate], "; ".join(decision.reasons)
     if decision.action == "adopt" and decision.job is not None:
         return Target(keys, _of_job(decision.job, request, recorded, reason))
     since = now if recorded.queued_at is None else recorded.queued_at
@@ -125,7 +125,7 @@ def target(
     if decision.action == "submit":
         rejected = {key: why for key, why in plain.rejected.items() if key != request.key}
         sent = replace(plain, beside=decision.beside, rejected=rejected, not_before=0.0)
-        return Target(keys, sent, decision.option, declared.get(request.provider, Declared()))
+        return Target(keys, sent, decision.candidate, declared.get(request.provider, Declared()))
     if decision.action == "stop":
         job_id = decision.job.job_id if decision.job else ""
         return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=recorded.queued_at))
@@ -140,15 +140,18 @@ def submit(wanted: Target, request: TrainingRequest, dataset: Path, open_provide
     return _of_job(job, request, wanted.state, wanted.state.reason)
 
 
-def refuse(wanted: Target, request: TrainingRequest, error: ProviderError, now: float) -> ModelState:
-    """What is to be recorded when the candidate was not taken. Pure; the next round decides what follows."""
+def refuse(wanted: Target, request: TrainingRequest, error: ProviderError, now: float, *, taken: int = 0) -> ModelState:
+    """What is to be recorded when the candidate was not taken. Pure; the next round decides what follows.
+
+    `taken` are the jobs that its provider took in this pass before: they run beside it, too.
+    """
     state = wanted.state
     reason = "; ".join(part for part in (state.reason, f"{request.provider}: {explain(error)}") if part)
     if isinstance(error, Unanswered):
         return replace(state, reason=reason, not_before=now + error.retry_after)
     if meaning(error) == "stop":
         return replace(state, status="failed", reason=reason, rejected={request.key: reason}, queued_at=None)
-    heard = hear(error, request.provider, wanted.declared, now, state.heard, beside=state.beside or 0)
+    heard = hear(error, request.provider, wanted.declared, now, state.heard, beside=(state.beside or 0) + taken)
     return replace(state, reason=reason, heard=heard)
 
 

@@ -23,7 +23,7 @@ from gitune.project import Project
 from gitune.providers.base import Job, ListsAllJobs, TrainingKey
 from gitune.providers.needs import declared_limits
 from gitune.reconcile import ModelState, Target, holds_model, lost, target
-from gitune.scheduler import Option, Use, Wanted, backoff_seconds, decide, earliest
+from gitune.scheduler import Candidate, Use, Wanted, backoff_seconds, decide, earliest
 
 if TYPE_CHECKING:
     from gitune.wishes import Wish
@@ -380,13 +380,13 @@ def _recorded_job(state: ModelState) -> Job:
 
 
 def _wanted(wish: Wish, state: ModelState) -> Wanted:
-    options = tuple(
-        Option(request.provider, request.key, wait, refused)
+    candidates = tuple(
+        Candidate(request.provider, request.key, wait, refused)
         for request, wait, refused in zip(wish.requests, wish.waits, wish.refused, strict=True)
     )
     return Wanted(
         wish.agent,
-        options,
+        candidates,
         size=wish.examples,
         queued_at=state.queued_at,
         refused_at=state.refused_at,

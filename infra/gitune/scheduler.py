@@ -6,10 +6,11 @@ says of the same facts is the same, so it may be called as often as one likes, b
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable, explain
 from gitune.limits import Limits
@@ -23,7 +24,7 @@ PROBE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Candidate:
     """One candidate of one agent, as far as the decision depends on it."""
 
     provider: str
@@ -39,7 +40,7 @@ class Wanted:
     """One agent's wish, and what is recorded of it."""
 
     agent: str
-    options: tuple[Option, ...]
+    candidates: tuple[Candidate, ...]
     size: float = 0.0
     """Of two agents that have waited equally long the larger goes first, because the last one to start ends last."""
     queued_at: float | None = None
@@ -73,8 +74,8 @@ class Decision:
     """What is to be done for one agent."""
 
     action: Action
-    option: int
-    """The candidate that it is about: an index of Wanted.options."""
+    candidate: int
+    """The candidate that it is about: an index of Wanted.candidates."""
     reasons: tuple[str, ...] = ()
     """Why the candidates before it were passed over, then why it waits or stops."""
     job: Job | None = None
@@ -147,50 +148,59 @@ def backoff_seconds(attempt: int, who: str, *, first: float = 5.0, longest: floa
 
 
 def _adopted(agent: Wanted, jobs: Mapping[str, Job]) -> Decision | None:
-    for number, option in enumerate(agent.options):
-        job = jobs.get(option.key)
+    for number, candidate in enumerate(agent.candidates):
+        job = jobs.get(candidate.key)
         if job is not None and (job.live or job.status == "succeeded"):
             return Decision("adopt", number, job=job)
     return None
 
 
 def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -> Decision:
+    """The first candidate that is not ruled out."""
     passed: tuple[str, ...] = ()
     # kept also of who was waited for long enough, or has room by now: or it would be waited for anew
-    waits = {option.key: agent.refused_at[option.key] for option in agent.options if option.key in agent.refused_at}
-    for number, option in enumerate(agent.options):
-        job = jobs.get(option.key)
-        failed = None
-        if job is not None and job.status == "failed" and job.job_id not in agent.forgiven:
-            failed = job.error or _NO_REASON
+    waits = {c.key: agent.refused_at[c.key] for c in agent.candidates if c.key in agent.refused_at}
+
+    def decision(action: Action, number: int, *why: str, **facts: Any) -> Decision:
+        return Decision(action, number, (*passed, *why), refused_at=waits, **facts)
+
+    for number, candidate in enumerate(agent.candidates):
+        name = candidate.provider
+        job = jobs.get(candidate.key)
+        failed = _failure(job, agent)
         if failed is not None and meaning(failed) == "stop":
-            return Decision("stop", number, (*passed, f"{option.provider}: {explain(failed)}"), job, refused_at=waits)
-        if option.key in agent.rejected:
-            return Decision("stop", number, (agent.rejected[option.key],), refused_at=waits)
-        barred = option.refused or slots.closed(option.provider)
-        if not barred and failed is not None and isinstance(failed, Retired | Unauthorized):
+            return decision("stop", number, f"{name}: {explain(failed)}", job=job)
+        if candidate.key in agent.rejected:
+            return replace(decision("stop", number), reasons=(agent.rejected[candidate.key],))
+        barred = candidate.refused or slots.closed(name)
+        if not barred and isinstance(failed, Retired | Unauthorized):
             barred = explain(failed)
         if barred:
-            passed = (*passed, f"{option.provider}: {barred}")
+            passed = (*passed, f"{name}: {barred}")
             continue
-        full = slots.full(option.provider, waits_it_out=option.wait_seconds is not None)
+        full = slots.full(name, waits_it_out=candidate.wait_seconds is not None)
         if full is None and now < agent.not_before:
             full = _Full("the answer to its submission was lost, and its job may still turn up", until=agent.not_before)
         if full is None:
-            return Decision("submit", number, passed, beside=slots.take(option.provider), refused_at=waits)
-        deadline = None
-        if option.wait_seconds is not None:
-            deadline = waits.setdefault(option.key, now) + option.wait_seconds
-        over = full.spent if deadline is None else now >= deadline
-        if over:
-            late = "" if deadline is None else ", and was waited for long enough"
-            passed = (*passed, f"{option.provider}: {full.reason}{late}")
-            continue
-        slots.reserve(option.provider)
-        moments = [moment for moment in (full.until, deadline) if moment is not None]
-        until = min(moments, default=None)
-        return Decision("queue", number, (*passed, f"{option.provider}: {full.reason}"), until=until, refused_at=waits)
-    return Decision("stop", len(agent.options) - 1, (*passed, "no candidate is left"), refused_at=waits)
+            return decision("submit", number, beside=slots.take(name))
+        if candidate.wait_seconds is None:
+            deadline, over, late = math.inf, full.spent, ""
+        else:
+            deadline = waits.setdefault(candidate.key, now) + candidate.wait_seconds
+            over, late = now >= deadline, ", and was waited for long enough"
+        if not over:
+            slots.reserve(name)
+            until = min(math.inf if full.until is None else full.until, deadline)
+            return decision("queue", number, f"{name}: {full.reason}", until=None if until == math.inf else until)
+        passed = (*passed, f"{name}: {full.reason}{late}")
+    return decision("stop", len(agent.candidates) - 1, "no candidate is left")
+
+
+def _failure(job: Job | None, agent: Wanted) -> ProviderError | None:
+    """Why the job failed, unless somebody asked to try anew since."""
+    if job is None or job.status != "failed" or job.job_id in agent.forgiven:
+        return None
+    return job.error or _NO_REASON
 
 
 @dataclass(frozen=True, slots=True)
