@@ -306,6 +306,8 @@ class World:
     longest_poll: float = 15.0
     poll_seconds: float = 0.5
     """That a list takes."""
+    pass_seconds: tuple[float, float] = (3.0, 10.0)
+    """That a pass of the engine takes, at least and at most."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -443,7 +445,7 @@ class Up:
             if agent not in world.recorded or target.differs(world.recorded[agent])
         ]
         world.random.shuffle(due)
-        seconds = world.random.uniform(3.0, 10.0)
+        seconds = world.random.uniform(*world.pass_seconds)
         refused: dict[str, ProviderError] = {}
         requests = {wish.agent: wish.requests for wish in world.wishes}
         sent = sum(target.submit is not None for _, target in due)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -103,8 +102,10 @@ def _check_limits(provider: SimulatedProvider) -> None:
     surprises = provider.arrivals + len(account.lost_answers)
     hours = provider.settled_at / HOUR
     if account.excess == "fails":
-        known = account.declared
-        assert kinds["concurrent"] <= (0 if known else 1) + surprises
+        assert kinds["concurrent"] <= (0 if account.declared else 1) + surprises
+        # this account counts jobs that crashed; no list tells whether one does
+        crashed = any(job.paid and job.failure for jobs in provider.jobs.values() for job in jobs)
+        known = account.declared and not crashed
         assert kinds["lifetime"] <= (0 if known else 1 + hours * provider.patient) + surprises
 
 
@@ -195,19 +196,17 @@ def test_ten_thousand_agents() -> None:
         "openai": Account(running=500, excess="refused", declared=False, throttled=Window(2000.0, 2600.0)),
     }
     agents = [
-        Agent(f"agent-{n:05}", ("mistral", "openai"), seconds=300.0 + (n * 7919) % 600, examples=n % 50)
+        Agent(f"agent-{n:05}", ("mistral", "openai"), seconds=200.0 + (n * 7919) % 400, examples=n % 50)
         for n in range(10_000)
     ]
-    world = World(accounts, agents, first_poll=300.0, longest_poll=300.0)
-    started = time.process_time()
+    world = World(accounts, agents, first_poll=300.0, longest_poll=300.0, pass_seconds=(590.0, 610.0))
     last = run_world(world)
     check(world, last)
     assert Counter(state.status for state in last.states.values()) == {"succeeded": 10_000}
     assert world.providers["openai"].most_at_once <= 500
-    print(world.rounds, world.passes, world.seconds, time.process_time() - started)
-    assert time.process_time() - started < 60.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provider", "declared"),
     [("openai", True), ("openai", False), ("mistral", True), ("mistral", False), ("ray", False)],
