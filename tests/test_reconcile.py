@@ -36,8 +36,8 @@ FULL_STATE = ModelState(
 )
 
 
-def targeted(decision: Decision, recorded: ModelState | None = None) -> Target:
-    return target(decision, [FIRST, SECOND], recorded or ModelState("lost"), DECLARED, NOW)
+def targeted(decision: Decision, recorded: ModelState = UNRECORDED) -> Target:
+    return target(decision, [FIRST, SECOND], recorded, DECLARED, NOW)
 
 
 class ScriptedProvider:

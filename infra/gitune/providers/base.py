@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class TrainingDefaults:
     hyperparameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the key is kept
 class TrainingRequest:
     """Everything that decides a training, defaults filled in."""
 
@@ -39,15 +40,12 @@ class TrainingRequest:
     method: str
     hyperparameters: Mapping[str, Any]
     fingerprint: str
-    _key: str = field(default="", init=False, repr=False, compare=False)
 
-    @property
+    @functools.cached_property
     def key(self) -> TrainingKey:
         """Computed once: a round over ten thousand agents asks for it a hundred thousand times."""
-        if not self._key:
-            decides = [self.fingerprint, self.provider, self.base_model, self.method]
-            object.__setattr__(self, "_key", sha256([*decides, canonical_json(dict(self.hyperparameters))]))
-        return TrainingKey(self._key)
+        decides = [self.fingerprint, self.provider, self.base_model, self.method]
+        return TrainingKey(sha256([*decides, canonical_json(dict(self.hyperparameters))]))
 
     def recorded(self) -> dict[str, str]:
         """For the engine's state. Hyperparameters are JSON text there: the engine makes 3 into 3.0 and drops null."""
