@@ -20,6 +20,7 @@ NOW = 1_790_000_000.0
 FIRST, SECOND = (TrainingRequest(name, "base", "lora", {"epochs": 1}, "f") for name in ("mistral", "openai"))
 DECLARED = {"mistral": Declared(running=2), "openai": Declared()}
 HEARD = hear(errors.QuotaExceeded("full", kind="concurrent", retry_after=60.0), "mistral", Declared(), NOW, beside=2)
+UNRECORDED = ModelState("lost")
 FULL_STATE = ModelState(
     "queued",
     FIRST.key,
