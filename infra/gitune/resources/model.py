@@ -104,8 +104,19 @@ def _recorded(target: Target, props: dict[str, Any]) -> dict[str, Any]:
 
 
 def _submitted(target: Target, candidate: int, props: dict[str, Any]) -> ModelState:
-    project = open_project(props["stack"])
     request = TrainingRequest.from_recorded(props["candidates"][candidate], props["fingerprint"])
+    if request.provider in _ASKED:
+        return _answered(target, request, props)
+    # An SDK imports parts of itself as they are used, and Python's imports have failed when four threads did so at
+    # once. So the first submission goes alone; and if it is refused, nobody else need ask.
+    with _ONE_BY_ONE:
+        state = _answered(target, request, props)
+        _ASKED.add(request.provider)
+        return state
+
+
+def _answered(target: Target, request: TrainingRequest, props: dict[str, Any]) -> ModelState:
+    project = open_project(props["stack"])
     refused, taken = _REFUSED.get(request.provider), _TAKEN.setdefault(request.provider, [])
     if refused is not None:  # it has just told another agent: asking again would only have it told again
         return refuse(target, request, refused, time.time(), taken=len(taken))
@@ -119,7 +130,9 @@ def _submitted(target: Target, candidate: int, props: dict[str, Any]) -> ModelSt
         return refuse(target, request, error, time.time(), taken=len(taken))
 
 
-_ONE_BY_ONE = threading.Lock()
+_ONE_BY_ONE = threading.RLock()
+_ASKED: set[str] = set()
+"""Providers to which a job was sent in this pass."""
 _REFUSED: dict[str, ProviderError] = {}
 """By provider, what it said to the first agent that it took no job of in this pass."""
 _TAKEN: dict[str, list[str]] = {}
