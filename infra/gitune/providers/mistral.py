@@ -45,9 +45,10 @@ _MOST_PAGES = 50
 _SHORT_KEY = re.compile(r"[0-9a-f]{16}")
 _STATUS: Mapping[str, JobStatus] = {
     "QUEUED": "queued",
-    "STARTED": "running",
-    "VALIDATING": "running",
-    "VALIDATED": "running",
+    # not "running" yet: a job too many fails in its validation
+    "STARTED": "queued",
+    "VALIDATING": "queued",
+    "VALIDATED": "queued",
     "RUNNING": "running",
     "SUCCESS": "succeeded",
     "FAILED": "failed",
