@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitune.benchmark.gate import judge, paired_difference, wilson
+from gitune.benchmark.gate import judge
+from gitune.benchmark.statistics import wilson
 from gitune.benchmark.scores import Score, Scores
 from gitune.spec import GateSpec
 

@@ -97,26 +97,21 @@ def judge_together(contests: Sequence[Contest]) -> tuple[Verdict, ...]:
     Holm's procedure over the p-values of "no more than min_improvement" sets the level of each agent's intervals; an
     agent whose base model gave no answer cannot pass, and is not counted.
     """
-    counted = [place for place, contest in enumerate(contests) if _can_pass(contest)]
-    p_values = [_p_value(contests[place]) for place in counted]
-    levels = dict(zip(counted, holm_levels(p_values), strict=True))
+    p_values = {place: p for place, contest in enumerate(contests) if (p := _p_value(contest)) is not None}
+    levels = dict(zip(p_values, holm_levels(tuple(p_values.values())), strict=True))
     return tuple(
         judge(each.gate, each.challenger, each.base, each.deployed, level=levels.get(place, LEVEL))
         for place, each in enumerate(contests)
     )
 
 
-def _can_pass(contest: Contest) -> bool:
-    return not isinstance(contest.base, Unanswered) and match(contest.challenger, contest.base).answered is not None
-
-
-def _p_value(contest: Contest) -> float:
-    assert isinstance(contest.base, Scores)
-    paired = match(contest.challenger, contest.base).worst
-    times, threshold = _asked(contest.gate)
-    if contest.gate.prove == "rise":
-        times, threshold = 1.0, 0.0
-    return paired.p_value(threshold, times)
+def _p_value(contest: Contest) -> float | None:
+    """That the rise is no more than what must be proven. None where nothing can be compared."""
+    found = None if isinstance(contest.base, Unanswered) else match(contest.challenger, contest.base)
+    if found is None:
+        return None
+    times, threshold = (1.0, 0.0) if contest.gate.prove == "rise" else _asked(contest.gate)
+    return found.worst.p_value(threshold, times)
 
 
 def _asked(gate: GateSpec) -> tuple[float, float]:
@@ -131,8 +126,8 @@ def _improvement(gate: GateSpec, challenger: Scores, base: Scores | Unanswered, 
         reason = f"accuracy {challenger.accuracy:.1%}; the base model could not be asked: {base.reason}"
         return Check(name, "inconclusive", reason)
     found = match(challenger, base)
-    if found.answered is None:
-        return Check(name, "inconclusive", f"no case has a score of both models: {found.missing_words}")
+    if found is None:
+        return Check(name, "inconclusive", "no case has a score of both models")
     measured = _measured(gate, found.answered, level) + found.missing_words
     if gate.min_improvement == -1:
         return Check(name, "pass", f"{measured}; no rise is asked for")
@@ -158,7 +153,6 @@ def _improvement(gate: GateSpec, challenger: Scores, base: Scores | Unanswered, 
 
 def _proven_rise(gate: GateSpec, found: Match, measured: str, level: float) -> Check:
     """The asked rise is not ruled out. Is there a rise, in a set that finds one as large as asked?"""
-    assert found.answered is not None
     wanted = _wanted(gate, found.answered)
     times, threshold = _asked(gate)
     least = threshold + (times - 1) * _mean(found.answered.old)
@@ -180,7 +174,9 @@ def _measured(gate: GateSpec, paired: Paired, level: float) -> str:
     if paired.sources is not None:
         counted += f" of {paired.units} sources"
     sure = f"{100 * level:.4g} % interval"
-    found = f"{counted}, enough to find a difference of {paired.detectable(level) * 100:.1f} in {POWER:.0%} of runs"
+    found = (
+        f"{counted}, enough to find a difference of {paired.detectable(level) * 100:.1f} in {100 * POWER:.0f} % of runs"
+    )
     points = (
         f"accuracy {old:.1%} → {new:.1%}: {difference.estimate * 100:+.1f} points over the base model "
         f"({sure} {difference.low * 100:+.1f} to {difference.high * 100:+.1f}, {found})"
@@ -228,8 +224,8 @@ def _regression(gate: GateSpec, challenger: Scores, deployed: Scores | Unanswere
         reason = f"the deployed model could not be asked: {deployed.reason}; what would be lost is unknown"
         return Check(name, "inconclusive", reason)
     found = match(challenger, deployed)
-    if found.answered is None:
-        return Check(name, "inconclusive", f"no case has a score of both models: {found.missing_words}")
+    if found is None:
+        return Check(name, "inconclusive", "no case has a score of both models")
     paired = found.answered
     difference, low, high = paired.interval(level)
     chance = f", exact McNemar p = {mcnemar(paired.gained, paired.lost):.2g}" if _tests_apply(paired) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitune.benchmark.paired import Paired
@@ -14,8 +14,8 @@ from gitune.benchmark.scores import Score, Scores
 class Match:
     """Two models on the same cases."""
 
-    answered: Paired | None
-    """The cases that both models have a score of; None where there is none."""
+    answered: Paired
+    """The cases that both models have a score of."""
     worst: Paired
     """All cases; what was not answered, wrong for the challenger and right for the other."""
     best: Paired
@@ -41,31 +41,32 @@ class Regression:
     baseline_answer: str
 
 
-def match(challenger: Scores, other: Scores) -> Match:
-    """Pair the scores of two models. A case's value is the mean over its runs."""
+def match(challenger: Scores, other: Scores) -> Match | None:
+    """Pair the scores of two models, a case's value the mean over its runs. None when no case has a score of both."""
     new, old = _by_case(challenger), _by_case(other)
     runs_new, runs_old = _runs(challenger), _runs(other)
     cases = sorted(new.keys() | old.keys() | {error.case_id for error in (*challenger.errors, *other.errors)})
-    both = [case for case in cases if case in new and case in old]
     sources = {score.case_id: score.source for score in (*challenger.scores, *other.scores)}
 
-    def paired(cases: list[str], a: list[float], b: list[float]) -> Paired:
+    def paired(cases: Sequence[str], new_values: Iterable[float], old_values: Iterable[float]) -> Paired:
         shared = any(sources.get(case) is not None for case in cases)
         named = tuple(_source(case, sources.get(case)) for case in cases) if shared else None
-        return Paired(tuple(a), tuple(b), named)
+        return Paired(tuple(new_values), tuple(old_values), named)
 
-    def filled(new_fill: float, old_fill: float) -> Paired:
-        a = [_mean(new.get(case, []), runs_new, new_fill) for case in cases]
-        return paired(cases, a, [_mean(old.get(case, []), runs_old, old_fill) for case in cases])
+    def filled(for_new: float, for_old: float) -> Paired:
+        return paired(
+            cases,
+            (_mean(new.get(case, ()), runs_new, for_new) for case in cases),
+            (_mean(old.get(case, ()), runs_old, for_old) for case in cases),
+        )
 
-    missing = sum(
-        runs - len(found.get(case, [])) for found, runs in ((new, runs_new), (old, runs_old)) for case in cases
-    )
-    answered = None
-    if both:
-        a = [_mean(new[case], len(new[case]), 0.0) for case in both]
-        answered = paired(both, a, [_mean(old[case], len(old[case]), 0.0) for case in both])
-    if answered is not None and not missing:
+    both = [case for case in cases if case in new and case in old]
+    if not both:
+        return None
+    answered = paired(both, (_mean(new[case]) for case in both), (_mean(old[case]) for case in both))
+    asked = len(cases) * (runs_new + runs_old)
+    missing = asked - len(challenger.scores) - len(other.scores)
+    if not missing:
         return Match(answered, answered, answered, 0)
     return Match(answered, filled(0.0, 1.0), filled(1.0, 0.0), missing)
 
@@ -75,7 +76,7 @@ def regressions(challenger: Scores, baseline: Scores) -> tuple[Regression, ...]:
     new, old = _by_case(challenger), _by_case(baseline)
     found = []
     for case in new.keys() & old.keys():
-        value, before = (_mean(scores, len(scores), 0.0) for scores in (new[case], old[case]))
+        value, before = _mean(new[case]), _mean(old[case])
         if value < before:
             worst, best = min(new[case], key=lambda s: s.value), max(old[case], key=lambda s: s.value)
             found.append(Regression(case, value, before, worst.answer, best.answer))
@@ -97,5 +98,7 @@ def _runs(scores: Scores) -> int:
     return len({each.epoch for each in (*scores.scores, *scores.errors)}) or 1
 
 
-def _mean(scores: list[Score], runs: int, fill: float) -> float:
+def _mean(scores: Sequence[Score], runs: int | None = None, fill: float = 0.0) -> float:
+    """Of as many runs as are said; a run without a score counts as `fill`."""
+    runs = len(scores) if runs is None else runs
     return (math.fsum(score.value for score in scores) + fill * (runs - len(scores))) / runs

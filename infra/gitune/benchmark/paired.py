@@ -141,7 +141,7 @@ class Paired:
 
         Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data",
         Statistics in Medicine 17 (1998), method 10; with a factor before the second share as in Zou and Donner's
-        method of variance estimates recovery (Statistics in Medicine 27, 2008). It keeps its width when all cases agree.
+        method of variance estimates recovery (Statistics in Medicine 27, 2008). It keeps its width when all agree.
 
         Cases that share sources count as fewer: all counts are divided by the design effect (Rao and Scott, "A simple
         method for the analysis of clustered binary data", Biometrics 48, 1992), and t takes the place of z.

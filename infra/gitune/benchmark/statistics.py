@@ -135,8 +135,8 @@ def holm_levels(p_values: Sequence[float], level: float = LEVEL) -> tuple[float,
 def standard_error(values: Sequence[float], sources: Sequence[Hashable] | None = None) -> float:
     """Of the mean. Values that share a source may go together: only sources count as independent.
 
-    Miller, "Adding error bars to evals" (arXiv 2411.00640, 2024), section 2.2, with the factor G / (G - 1) for G sources
-    that makes it the usual formula when every value is its own source. NaN for a single source.
+    Miller, "Adding error bars to evals" (arXiv 2411.00640, 2024), section 2.2, with the factor G / (G - 1) for G
+    sources that makes it the usual formula when every value is its own source. NaN for a single source.
     """
     mean = statistics.fmean(values)
     sums: dict[Hashable, float] = {}
