@@ -36,30 +36,33 @@ def outcomes(gate: GateSpec, n: int, gained: float, lost: float, repetitions: in
 
 
 @pytest.mark.parametrize("gate", [STRICT, RISE, ANY], ids=["8 points proven", "a rise proven, 8 asked", "any rise"])
-@pytest.mark.parametrize("n", [150, 500])
-def test_the_same_model_twice_passes_in_under_a_twentieth(gate: GateSpec, n: int) -> None:
-    assert outcomes(gate, n, 0.12, 0.12)["pass"] < 0.05 * REPETITIONS
+def test_the_same_model_twice_passes_in_under_a_twentieth(gate: GateSpec) -> None:
+    assert outcomes(gate, 150, 0.12, 0.12)["pass"] < 0.05 * REPETITIONS
+
+
+def test_the_same_model_twice_passes_in_under_a_twentieth_of_large_sets_too() -> None:
+    assert outcomes(RISE, 400, 0.12, 0.12)["pass"] < 0.05 * REPETITIONS
 
 
 @pytest.mark.parametrize("gate", [RISE, ANY], ids=["a rise proven, 8 asked", "any rise"])
 def test_eight_points_more_pass_in_over_four_fifths_of_large_sets(gate: GateSpec) -> None:
-    assert outcomes(gate, 500, 0.16, 0.08)["pass"] > 0.8 * REPETITIONS
+    assert outcomes(gate, 400, 0.16, 0.08)["pass"] > 0.8 * REPETITIONS
 
 
 def test_eight_points_are_proven_by_a_truth_that_lies_what_the_set_detects_above_them() -> None:
-    assert outcomes(STRICT, 500, 0.16, 0.08, 300)["pass"] < 0.05 * 300  # exactly 8: as often above as below
-    assert outcomes(STRICT, 500, 0.22, 0.07, 300)["pass"] > 0.8 * 300  # 15
+    assert outcomes(STRICT, 500, 0.16, 0.08, 200)["pass"] < 0.05 * 200  # exactly 8: as often above as below
+    assert outcomes(STRICT, 500, 0.22, 0.07, 200)["pass"] > 0.8 * 200  # 15
 
 
 @pytest.mark.parametrize("gate", [STRICT, RISE, ANY], ids=["8 points proven", "a rise proven, 8 asked", "any rise"])
 @pytest.mark.parametrize(("gained", "lost"), [(0.12, 0.12), (0.16, 0.08), (0.5, 0.0)])
 def test_ten_cases_never_prove_anything(gate: GateSpec, gained: float, lost: float) -> None:
-    assert outcomes(gate, 10, gained, lost, 300) == {"inconclusive": 300}
+    assert outcomes(gate, 10, gained, lost, 100) == {"inconclusive": 100}
 
 
 def test_cases_of_one_source_do_not_pass_by_being_many() -> None:
     dice = np.random.default_rng(7)
-    drawn = [draw(dice, 240, 0.12, 0.12, per_source=6) for _ in range(400)]
+    drawn = [draw(dice, 240, 0.12, 0.12, per_source=6) for _ in range(200)]
     passed = sum(judge(ANY, new, base).outcome == "pass" for new, base in drawn)
     alone = [Scores(each.model_id, tuple(Score(s.case_id, "", s.value) for s in each.scores), (0.3,))
              for pair in drawn for each in pair]  # fmt: skip
@@ -69,7 +72,7 @@ def test_cases_of_one_source_do_not_pass_by_being_many() -> None:
 
 def test_of_five_equal_agents_at_once_none_passes_in_nineteen_of_twenty_rounds() -> None:
     dice = np.random.default_rng(5)
-    rounds = [[Contest(ANY, *draw(dice, 150, 0.12, 0.12)) for _ in range(5)] for _ in range(200)]
+    rounds = [[Contest(ANY, *draw(dice, 150, 0.12, 0.12)) for _ in range(5)] for _ in range(100)]
     together = sum(any(v.outcome == "pass" for v in judge_together(contests)) for contests in rounds)
     alone = sum(any(judge(c.gate, c.challenger, c.base).outcome == "pass" for c in contests) for contests in rounds)
     assert together < 0.05 * len(rounds) < alone
@@ -77,6 +80,6 @@ def test_of_five_equal_agents_at_once_none_passes_in_nineteen_of_twenty_rounds()
 
 @pytest.mark.parametrize("model", ["right/wrong, 60 % → 68 %", "graded, +7.5 points"])
 def test_the_interval_holds_the_truth_as_often_as_it_says(model: str) -> None:
-    repetitions = 400 if model.startswith("right") else 20  # the table of decision 13 has 1,000
+    repetitions = 400 if model.startswith("right") else 10  # the table of decision 13 has 1,000
     row = coverage.coverage(coverage.ours, coverage.MODELS[model], 60, repetitions)
     assert row.below + row.above < 0.05 + 3 * (0.05 * 0.95 / repetitions) ** 0.5

@@ -174,9 +174,7 @@ def _measured(gate: GateSpec, paired: Paired, level: float) -> str:
     if paired.sources is not None:
         counted += f" of {paired.units} sources"
     sure = f"{100 * level:.4g} % interval"
-    found = (
-        f"{counted}, enough to find a difference of {paired.detectable(level) * 100:.1f} in {100 * POWER:.0f} % of runs"
-    )
+    found = f"{counted}: enough to find {paired.detectable(level) * 100:.1f} points in {100 * POWER:.0f} % of runs"
     points = (
         f"accuracy {old:.1%} → {new:.1%}: {difference.estimate * 100:+.1f} points over the base model "
         f"({sure} {difference.low * 100:+.1f} to {difference.high * 100:+.1f}, {found})"

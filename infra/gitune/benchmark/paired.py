@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,12 +62,12 @@ class Paired:
         """Whether every value is 0 or 1."""
         return all(value in (0, 1) for value in (*self.new, *self.old))
 
-    @property
+    @cached_property
     def gained(self) -> int:
         """Cases on which the new model scores higher."""
         return sum(new > old for new, old in zip(self.new, self.old, strict=True))
 
-    @property
+    @cached_property
     def lost(self) -> int:
         """Cases on which the old model scores higher."""
         return sum(new < old for new, old in zip(self.new, self.old, strict=True))
@@ -148,10 +149,7 @@ class Paired:
         """
         effect = self._design_effect(times)
         n = len(self.new) / effect
-        cells = [0.0, 0.0, 0.0, 0.0]
-        for new, old in zip(self.new, self.old, strict=True):
-            cells[(0 if old else 1) if new else (2 if old else 3)] += 1 / effect
-        both, gained, lost, neither = cells
+        both, gained, lost, neither = (count / effect for count in self._cells)
         p_new, p_old = (both + gained) / n, (both + lost) / n
         z = normal_quantile(tail) if self.sources is None else t_quantile(tail, max(self.units - 1, 1))
         low_new, high_new = wilson_limits(both + gained, n, z)
@@ -195,6 +193,12 @@ class Paired:
         low, high = (_limit(means, sign * normal_quantile(used), bias, acceleration) for sign in (-1, 1))
         stretch = 1.0 if used == tail else normal_quantile(tail) / normal_quantile(used)
         return Interval(estimate, estimate - (estimate - low) * stretch, estimate + (high - estimate) * stretch)
+
+    @cached_property
+    def _cells(self) -> tuple[int, int, int, int]:
+        """Cases that are right for both, for the new model only, for the old one only, for neither."""
+        counts = Counter(zip(self.new, self.old, strict=True))
+        return counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0]
 
     @cached_property
     def _sums(self) -> tuple[tuple[float, float, int], ...]:
