@@ -17,6 +17,7 @@ from gitune.benchmark.paired import Paired
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 Interval = tuple[float, float]
+CASES_OF_A_SOURCE = 5
 
 
 def right_or_wrong(both: float, gained: float, lost: float) -> tuple[Draw, float]:
@@ -49,6 +50,23 @@ def sparse(changed: float) -> tuple[Draw, float]:
         return first + 0.5 * (dice.random(n) < changed), first
 
     return draw, changed / 2
+
+
+def in_sources(gained: float, lost: float) -> tuple[Draw, float]:
+    """As `right_or_wrong`, half of the cases as the first of their source."""
+
+    def draw(dice: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        cell = dice.choice(4, size=n, p=[0.5, gained, lost, 0.5 - gained - lost])
+        first = np.arange(n) // CASES_OF_A_SOURCE * CASES_OF_A_SOURCE
+        cell = np.where(dice.random(n) < 0.5, cell[first], cell)
+        return (cell <= 1).astype(float), ((cell == 0) | (cell == 2)).astype(float)
+
+    return draw, gained - lost
+
+
+def by_source(new: np.ndarray, old: np.ndarray) -> Interval:
+    sources = tuple(i // CASES_OF_A_SOURCE for i in range(len(new)))
+    return Paired(tuple(new.tolist()), tuple(old.tolist()), sources).interval()[1:]
 
 
 def ours(new: np.ndarray, old: np.ndarray) -> Interval:
@@ -96,10 +114,12 @@ def coverage(
     )
 
 
+SOURCES = "right/wrong, 50 % → 58 %, five cases a source"
 MODELS = {
     "right/wrong, 60 % → 68 %": right_or_wrong(0.5, 0.18, 0.10),
     "right/wrong, no rise, 2 % differ": right_or_wrong(0.9, 0.01, 0.01),
     "right/wrong, 0 % → 95 %": right_or_wrong(0.0, 0.95, 0.0),
+    SOURCES: in_sources(0.18, 0.10),
     "graded, +7.5 points": graded(0.4, 0.1),
     "graded, 3 % gain half a mark": sparse(0.03),
 }
@@ -110,7 +130,7 @@ def main(repetitions: int) -> None:
     print("| scores | n | method | truth below | truth above | width |\n|---|---|---|---|---|---|")
     for name, model in MODELS.items():
         for n in (30, 150):
-            for method, interval in METHODS.items():
+            for method, interval in (METHODS | ({"gitune, by source": by_source} if name == SOURCES else {})).items():
                 row = coverage(interval, model, n, repetitions)
                 print(f"| {name} | {n} | {method} | {row.below:.1%} | {row.above:.1%} | {row.width:.3f} |", flush=True)
 

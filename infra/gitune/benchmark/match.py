@@ -95,7 +95,7 @@ def _by_case(scores: Scores) -> Mapping[str, list[Score]]:
 
 
 def _runs(scores: Scores) -> int:
-    return len({each.epoch for each in (*scores.scores, *scores.errors)}) or 1
+    return len({score.epoch for score in scores.scores} | {error.epoch for error in scores.errors}) or 1
 
 
 def _mean(scores: Sequence[Score], runs: int | None = None, fill: float = 0.0) -> float:

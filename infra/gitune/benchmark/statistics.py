@@ -34,7 +34,8 @@ def tail_of(level: float) -> float:
 @functools.lru_cache(maxsize=256)
 def normal_quantile(tail: float) -> float:
     """How many standard deviations leave `tail` above them."""
-    return -_NORMAL.inv_cdf(tail)
+    z: float = _NORMAL.inv_cdf(tail)
+    return -z
 
 
 def normal_cdf(z: float) -> float:
@@ -97,9 +98,9 @@ def mcnemar(gained: int, lost: int, *, mid_p: bool = False) -> float:
     """
     n, few = gained + lost, min(gained, lost)
     if gained == lost:
-        return 1 - math.comb(n, few) / 2 ** (n + 1) if mid_p and n else 1.0
+        return 1 - math.comb(n, few) / (1 << (n + 1)) if mid_p and n else 1.0
     tail = 2 * sum(math.comb(n, k) for k in range(few + 1)) - (math.comb(n, few) if mid_p else 0)
-    return tail / 2**n
+    return tail / (1 << n)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
