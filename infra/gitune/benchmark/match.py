@@ -101,4 +101,4 @@ def _runs(scores: Scores) -> int:
 def _mean(scores: Sequence[Score], runs: int | None = None, fill: float = 0.0) -> float:
     """Of as many runs as are said; a run without a score counts as `fill`."""
     runs = len(scores) if runs is None else runs
-    return (math.fsum(score.value for score in scores) + fill * (runs - len(scores))) / runs
+    return (math.fsum([score.value for score in scores]) + fill * (runs - len(scores))) / runs

@@ -49,7 +49,7 @@ class Paired:
     def __post_init__(self) -> None:
         if not len(self.new) == len(self.old) == len(self.sources or self.new) or not self.new:
             raise ValueError("the values of both models, and the sources, must be equally many")
-        if not all(0 <= value <= 1 for value in (*self.new, *self.old)):
+        if not all(0 <= value <= 1 for value in {*self.new, *self.old}):
             raise ValueError("values must be between 0 and 1")
 
     @property
@@ -60,7 +60,7 @@ class Paired:
     @cached_property
     def is_right_or_wrong(self) -> bool:
         """Whether every value is 0 or 1."""
-        return all(value in (0, 1) for value in (*self.new, *self.old))
+        return {*self.new, *self.old} <= {0, 1}
 
     @cached_property
     def gained(self) -> int:

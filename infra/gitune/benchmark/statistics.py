@@ -34,8 +34,7 @@ def tail_of(level: float) -> float:
 @functools.lru_cache(maxsize=256)
 def normal_quantile(tail: float) -> float:
     """How many standard deviations leave `tail` above them."""
-    z: float = _NORMAL.inv_cdf(tail)
-    return -z
+    return -_NORMAL.inv_cdf(tail)
 
 
 def normal_cdf(z: float) -> float:
@@ -52,7 +51,7 @@ def t_quantile(tail: float, degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
+    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
 def wilson(successes: float, n: float, level: float = LEVEL) -> tuple[float, float]:
