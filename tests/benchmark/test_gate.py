@@ -111,9 +111,10 @@ def test_a_proven_rise_may_be_all_that_is_asked() -> None:
     verdict = judge(gate, new, base)
     assert verdict.outcome == "pass"
     assert verdict.reasons[0].endswith("; a rise is proven, and +8.0 is not ruled out")
-    small = judge(gate, *paired(75, 30, 5, 40))
+    small = judge(gate, *paired(75, 22, 8, 45))
     assert small.outcome == "inconclusive"
     assert small.reasons[0].endswith("too few cases to find a rise of +8.0")
+    assert judge(gate, *paired(0, 140, 0, 10)).outcome == "pass"  # 8 points and more are proven
     assert judge(gate, *paired(1000, 30, 10, 960)).outcome == "fail"  # a rise, but 8 points are ruled out
     assert judge(gate, *paired(300, 90, 66, 144)).outcome == "inconclusive"
 

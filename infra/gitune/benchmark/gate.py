@@ -142,17 +142,17 @@ def _improvement(gate: GateSpec, challenger: Scores, base: Scores | Unanswered, 
     )
     if goal.high < threshold:
         return Check(name, "fail", f"{measured}; {_wanted(gate, found.answered)} asked")
-    if gate.prove == "rise":
-        return _proven_rise(gate, found, measured, level)
     if goal.low >= threshold:
         return Check(name, "pass", f"{measured}; at least {_wanted(gate, found.answered)} asked")
+    if gate.prove == "rise":
+        return _proven_rise(gate, found, measured, level)
     doubt = _doubt(goal, threshold, units, level)
     reason = f"{measured}; too few cases to tell whether it is {_wanted(gate, found.answered)} or more{doubt}"
     return Check(name, "inconclusive", reason)
 
 
 def _proven_rise(gate: GateSpec, found: Match, measured: str, level: float) -> Check:
-    """The asked rise is not ruled out. Is there a rise, in a set that finds one as large as asked?"""
+    """The asked rise is neither proven nor ruled out. Is there a rise, in a set that finds one as large as asked?"""
     wanted = _wanted(gate, found.answered)
     times, threshold = _asked(gate)
     least = threshold + (times - 1) * _mean(found.answered.old)
