@@ -178,8 +178,8 @@ class GateSpec(_Value):
     prove: Annotated[
         Literal["threshold", "rise"],
         Field(
-            description="threshold: the whole interval lies at min_improvement or above. rise: that, or it lies above 0 "
-            "and reaches min_improvement, and the cases suffice to find such a rise."
+            description="threshold: the whole interval lies at min_improvement or above. rise: that, or it lies above "
+            "0 and reaches min_improvement, and the cases suffice to find such a rise."
         ),
     ] = "threshold"
     min_cases: Annotated[
