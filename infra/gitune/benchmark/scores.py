@@ -23,6 +23,19 @@ class Score:
     case_id: str
     answer: str
     value: float
+    source: str | None = None
+    """Cases that share a source are not independent."""
+    epoch: int = 1
+    """Which run: every case is asked once in each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A case without a score: the call failed, or the judge gave no grade. Neither right nor wrong."""
+
+    case_id: str
+    epoch: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,7 @@ class Scores:
     model_id: str
     scores: tuple[Score, ...]
     latencies: tuple[float, ...]
+    errors: tuple[Missing, ...] = ()
 
     @property
     def accuracy(self) -> float:
