@@ -24,10 +24,10 @@ from inspect_ai.model import (
 from gitune.benchmark.answers import Answers, BatchedAnswers, HostedAnswers, SingleAnswers
 from gitune.benchmark.inspect_messages import from_inspect
 from gitune.benchmark.models import find_model
-from gitune.hosted import open_hosted
+from gitune.hosted import AT_ONCE, open_hosted
 from gitune.inference import LocalModel
 from gitune.project import Project
-from gitune.providers.base import ChatTarget, ConverseTarget, LocalTarget
+from gitune.providers.base import ChatTarget, LocalTarget, address
 
 _MAX_NEW_TOKENS = 1024
 _LOCAL_AT_ONCE = 32
@@ -79,17 +79,10 @@ def inspect_model(model_name: str, target: ChatTarget, answers: Answers) -> Mode
     return Model(api, GenerateConfig(max_connections=answers.at_once))
 
 
-def address(target: ChatTarget) -> str | None:
-    """Where the model is asked: two servers may use one name for different models."""
-    if isinstance(target, LocalTarget):
-        return None
-    return target.endpoint_url if isinstance(target, ConverseTarget) else target.base_url
-
-
 def open_answers(target: ChatTarget, expected: int, *, alone: bool = False) -> Answers:
     """The model behind the target, loaded. `alone`: one question at a time, each with its own time. Raises UserError."""
     if not isinstance(target, LocalTarget):
-        return HostedAnswers(open_hosted(target), 1 if alone else min(expected, 8))
+        return HostedAnswers(open_hosted(target), 1 if alone else AT_ONCE)
     model = _loaded(target.base_model)
     model.use_adapter(target.adapter)
     return SingleAnswers(model) if alone else BatchedAnswers(model, expected)

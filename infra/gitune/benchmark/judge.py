@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from gitune.benchmark.cases import Case
-from gitune.errors import Problem
 from gitune.scorer_spec import PLACEHOLDERS, JudgeOptions
 
 _PROMPT = Path(__file__).with_name("judge_prompt.md")
@@ -20,23 +19,6 @@ class NoVerdict(Exception):
 def read_prompt(options: JudgeOptions, folder: Path) -> str:
     """The agent's own prompt, else gitune's."""
     return (folder / options.prompt if options.prompt else _PROMPT).read_text(encoding="utf-8")
-
-
-def check_prompt(options: JudgeOptions, folder: Path, root: Path) -> Problem | None:
-    """What is wrong with the agent's own prompt."""
-    if options.prompt is None:
-        return None
-    path = folder / options.prompt
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else options.prompt
-    try:
-        if not path.resolve().is_relative_to(root.resolve()):
-            return Problem(shown, 0, "outside the repository", "keep the judge's prompt beside agent.yaml")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return Problem(shown, 0, f"the judge's prompt cannot be read: {type(error).__name__}")
-    if "{answer}" not in text:
-        return Problem(shown, 1, "the judge is not shown the answer", "write {answer} where it belongs")
-    return None
 
 
 def ask_judge(prompt: str, answer: str, case: Case) -> str:

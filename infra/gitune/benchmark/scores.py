@@ -51,6 +51,10 @@ class Scores:
     latency_log: str = ""
 
     @property
+    def logs(self) -> tuple[str, ...]:
+        return tuple(log for log in (self.log, self.latency_log) if log)
+
+    @property
     def accuracy(self) -> float:
         """Mean score, 0 to 1: the share of right answers where a score is 0 or 1."""
         return statistics.fmean(score.value for score in self.scores) if self.scores else math.nan
