@@ -51,9 +51,7 @@ class Scorer(_Options):
     """Exactly one of these. Every score is 0 to 1."""
 
     exact: Annotated[Plain | None, Field(description="The answer is the target.")] = None
-    normalised: Annotated[
-        Plain | None, Field(description="The same, up to case, spaces and final punctuation.")
-    ] = None
+    normalised: Annotated[Plain | None, Field(description="The same, up to case, spaces and final punctuation.")] = None
     number: Annotated[NumberOptions | None, Field(description="The last number of the answer is the target's.")] = None
     json_fields: Annotated[JsonOptions | None, Field(description="Share of the JSON fields that are right.")] = None
     facts: Annotated[Plain | None, Field(description="All of the case's `facts` occur: texts, or /patterns/.")] = None

@@ -120,7 +120,9 @@ def _check_prompt(relative: str, spec: AgentSpec, source: YamlSource, root: Path
         yield source.problem(place, f"'{relative}' is not UTF-8 text", "save the file as UTF-8")
         return
     if "{answer}" not in text:
-        yield source.problem(place, f"'{relative}' does not show the judge the answer", "write {answer} where it belongs")
+        yield source.problem(
+            place, f"'{relative}' does not show the judge the answer", "write {answer} where it belongs"
+        )
 
 
 def _at(spec: AgentSpec, root: Path, place: tuple[Any, ...], message: str, hint: str | None) -> Problem:

@@ -1,4 +1,4 @@
-"""Where a benchmark's answers come from: batches on this machine, or calls to a server. Asynchronous, as inspect asks."""
+"""Where a benchmark's answers come from: batches on this machine, or calls to a server. Asynchronous, for inspect."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _by_function(name: str, root: Path) -> Grading:
     async def grade(answer: str, case: Case, _: AskJudge) -> Graded:
         try:
             value = float(function(answer, case))
-        except Exception as error:  # noqa: BLE001 - the user's code
+        except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise UserError(f"scorer {name} failed on case {case.case_id}: {reason}") from error
         if not 0 <= value <= 1 or math.isnan(value):
@@ -95,7 +95,7 @@ def _imported(name: str, root: Path) -> Callable[[str, Case], Any]:
     try:
         importlib.invalidate_caches()
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - the user's code
+    except Exception as error:
         hint = f"looked for {module}.py in the repository and among the installed packages"
         raise UserError(f"scorer {name} cannot be imported: {type(error).__name__}: {error}", hint=hint) from error
     finally:

@@ -35,7 +35,9 @@ def _to_inspect(message: Mapping[str, Any]) -> ChatMessage:
             return ChatMessageUser(content=text)
         case "tool":
             return ChatMessageTool(content=text, tool_call_id=message.get("tool_call_id"))
-    return ChatMessageAssistant(content=text, tool_calls=[_call(call) for call in message.get("tool_calls", ())] or None)
+    return ChatMessageAssistant(
+        content=text, tool_calls=[_call(call) for call in message.get("tool_calls", ())] or None
+    )
 
 
 def _from_inspect(message: ChatMessage) -> dict[str, Any]:

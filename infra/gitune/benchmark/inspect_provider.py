@@ -53,7 +53,11 @@ class GituneModel(ModelAPI):
         return self._answers.at_once
 
     async def generate(
-        self, input: list[ChatMessage], tools: Any, tool_choice: Any, config: GenerateConfig  # noqa: A002, ARG002
+        self,
+        input: list[ChatMessage],  # noqa: A002 - inspect's name
+        tools: Any,
+        tool_choice: Any,
+        config: GenerateConfig,
     ) -> tuple[ModelOutput, ModelCall]:
         """One answer. Raises ProviderError, which inspect records with the sample."""
         conversation = from_inspect(input)
@@ -80,7 +84,10 @@ def inspect_model(model_name: str, target: ChatTarget, answers: Answers) -> Mode
 
 
 def open_answers(target: ChatTarget, expected: int, *, alone: bool = False) -> Answers:
-    """The model behind the target, loaded. `alone`: one question at a time, each with its own time. Raises UserError."""
+    """The model behind the target, loaded. `alone`: one question at a time, each with a time of its own.
+
+    Raises UserError.
+    """
     if not isinstance(target, LocalTarget):
         return HostedAnswers(open_hosted(target), 1 if alone else AT_ONCE)
     model = _loaded(target.base_model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,9 +183,7 @@ def _scorer(grading: Grading, cases: Mapping[str, Case], judge: _Judge, on_score
                 raise
             done += 1
             on_scored(done)
-            return InspectScore(
-                value=found.value, answer=state.output.completion, explanation=found.verdict or None
-            )
+            return InspectScore(value=found.value, answer=state.output.completion, explanation=found.verdict or None)
 
         return score
 

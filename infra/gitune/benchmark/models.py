@@ -38,7 +38,9 @@ def find_model(project: Project, text: str) -> NamedModel:
     for spec in load_agents(project.root):
         locks[spec.alias] = locks[spec.name] = read_lock(project.lock_file(spec.name))
     if agent not in locks:
-        hint = did_you_mean(agent, locks) or f"a model is an agent's name ({', '.join(sorted(locks))}) or provider:model"
+        hint = (
+            did_you_mean(agent, locks) or f"a model is an agent's name ({', '.join(sorted(locks))}) or provider:model"
+        )
         raise UserError(f"no agent '{agent}'", hint=hint)
     lock = locks[agent]
     if lock is None:
@@ -46,6 +48,16 @@ def find_model(project: Project, text: str) -> NamedModel:
         raise UserError(f"{agent} has no model yet in the stack {project.stack.name}", hint=hint)
     found = _of_provider(project, lock.provider, lock.model_id)
     return replace(found, label=f"{lock.agent} {lock.version}")
+
+
+def agent_of(project: Project, *texts: str) -> str:
+    """The one agent that these models name. Raises UserError."""
+    specs = {key: spec.name for spec in load_agents(project.root) for key in (spec.alias, spec.name)}
+    named = {specs[text.removesuffix("@locked")] for text in texts if text.removesuffix("@locked") in specs}
+    if len(named) != 1:
+        hint = "say whose cases both are asked: --agent"
+        raise UserError("the models name no agent" if not named else "the models name two agents", hint=hint)
+    return named.pop()
 
 
 def untuned(provider: str, target: ChatTarget) -> NamedModel:

@@ -91,7 +91,9 @@ class Benchmark:
         total = len(self.cases) * self.settings.runs
         self.on_progress(label, 0, total)
         shop = inspect_run.Workshop(self.agent, self.folder, self.settings.max_new_tokens, self.settings.runs)
-        asked = inspect_run.ask_cases(shop, model, self.cases, self.grading, lambda done: self.on_progress(label, done, total))
+        asked = inspect_run.ask_cases(
+            shop, model, self.cases, self.grading, lambda done: self.on_progress(label, done, total)
+        )
         log = asked.log.relative_to(self.folder).as_posix()
         if not timed:
             return Scores(model.model_id, asked.scores, (), asked.missing, log)
@@ -122,9 +124,7 @@ def open_benchmark(
     chosen = tuple(spread(chosen, cases)) if cases is not None else chosen
     settings = spec.benchmark.model_copy(update={"runs": runs}) if runs is not None else spec.benchmark
     grading = open_grading(spec, project)
-    return Benchmark(
-        spec.name, project.state_folder, chosen, cases_fingerprint(chosen), settings, grading, on_progress
-    )
+    return Benchmark(spec.name, project.state_folder, chosen, cases_fingerprint(chosen), settings, grading, on_progress)
 
 
 def spread(cases: Sequence[Case], count: int) -> Sequence[Case]:
