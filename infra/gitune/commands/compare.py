@@ -20,7 +20,7 @@ from gitune.commands import json_option, stack_option
 def command(a: str, b: str, agent: str | None, cases: int | None, stack: str, as_json: bool, markdown: bool) -> int:
     """Ask two models the same cases and show where they differ, with both answers.
 
-    A and B are agents (their locked models) or provider:model IDs; A is the baseline. What was asked before is not asked
+    A and B are agents (their locked models) or provider:model IDs; A is the baseline. What was asked is not asked
     again. Exits with 1 while an answer is missing.
     """
     from gitune.benchmark.comparison import compare

@@ -70,7 +70,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
     new, old = comparison.new, comparison.old
     return (
         comparison.agent,
-        f"{len(comparison.cases)}" + (f" × {comparison.runs} runs" if comparison.runs > 1 else ""),
+        f"{len(comparison.cases)}" + (f", {comparison.runs} runs" if comparison.runs > 1 else ""),
         "?" if isinstance(old, Unanswered) else _score(old),
         _score(new),
         _difference(comparison),
@@ -87,7 +87,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         if isinstance(scores, Scores) and scores.errors:
             first = scores.errors[0]
             yield (
-                f"{len(scores.errors)} answers of {scores.model_id} are missing and count as neither right nor wrong, the "
+                f"{len(scores.errors)} answers of {scores.model_id} are missing, neither right nor wrong; the "
                 f"first for case {first.case_id}: {first.reason}; run it again: only these are asked"
             )
     if comparison.new.log:
