@@ -148,13 +148,9 @@ def test_failed_call_is_neither_right_nor_wrong_and_is_asked_again(
         wrong["messages"][-1]["content"]: [Response(422, {"detail": "too long"})],
         busy["messages"][-1]["content"]: [Response(429, {"message": "slow down"}, {"Retry-After": "0"})],
     }
-    server.instead = {question: planted * 1 for question, planted in server.instead.items()}
     found = benchmark(gitune, "--against", f"mistral:{OLDER}", code=1)
     missing = {error["case"] for side in ("model", "baseline") for error in found[side]["errors"]}
     assert missing == {garbage["id"], wrong["id"]}
-    assert found["model"]["score"] in (1.0, 2 / 3)
-    assert "neither right nor wrong" in gitune("benchmark", "support", "-s", "production", "--cases", "24").out or True
-
     before = sum(server.asked.values())
     again = benchmark(gitune, "--against", f"mistral:{OLDER}")
     assert again["model"]["errors"] == again["baseline"]["errors"] == []
@@ -176,11 +172,11 @@ def test_nothing_more_is_asked_with_a_wrong_key(
 def test_compare_shows_both_answers(project: Repository, gitune: Gitune) -> None:
     result = gitune("compare", f"mistral:{OLDER}", "support@locked", "-s", "production")
     assert result.code == 0, result.err
-    assert "+33.3 points" in result.out
+    assert "+33.3 (" in result.out
     assert "invoice-0: 0 → 1" in result.out
-    assert "  model     invoice" in result.out
+    assert "  model    invoice" in result.out
     markdown = gitune("compare", f"mistral:{OLDER}", "support", "-s", "production", "--markdown").out
-    assert markdown.count("| invoice&#45;") == 8
+    assert markdown.count("| invoice-") == 8
 
 
 def test_ten_cases_prove_nothing(project: Repository, gitune: Gitune) -> None:
@@ -190,12 +186,61 @@ def test_ten_cases_prove_nothing(project: Repository, gitune: Gitune) -> None:
 
 
 def test_no_key_is_in_any_log(project: Repository, gitune: Gitune) -> None:
-    benchmark(gitune)
-    import zipfile_zstd as zipfile
+    from inspect_ai.log import read_eval_log
 
+    benchmark(gitune)
     for path in (project.root / ".gitune").rglob("*"):
         if path.suffix == ".eval":
-            with zipfile.ZipFile(path) as log:
-                assert all(KEY.encode() not in log.read(name) for name in log.namelist())
+            assert KEY not in read_eval_log(str(path)).model_dump_json()
         elif path.is_file():
             assert KEY.encode() not in path.read_bytes()
+
+
+def write_spec(project: Repository, scorer: Any) -> None:
+    settings = {"cases": "benchmark/cases.jsonl", "latency_cases": 3, "scorer": scorer}
+    spec = agent_yaml(training=[{"provider": "mistral"}], benchmark=settings)
+    project.write("agents/support/agent.yaml", yaml.safe_dump(spec))
+
+
+def test_judges_words_are_kept_and_no_grade_is_no_answer(project: Repository, server: Server, gitune: Gitune) -> None:
+    judge = "ft:open-mistral-7b:5010731d:20251002:bbbbbbbb"
+    verdicts = [
+        example("refund answer", "It says so.\nGRADE: 1"),
+        example("delivery answer", "Hm, hard to say."),
+        example("invoice answer", "Hm, hard to say."),
+    ]
+    server.known_models[judge] = BASE
+    server.known_training[judge] = jsonl(verdicts).encode()
+    project.write("agents/support/judge.md", "{question} {target} answer {answer}")
+    write_spec(project, {"judge": {"model": f"mistral:{judge}", "prompt": "judge.md"}})
+    found = benchmark(gitune, code=1)
+    assert found["scorer"] == "judge"
+    assert found["model"]["score"] == 1.0
+    assert {error["case"].split("-")[0] for error in found["model"]["errors"]} == {"delivery", "invoice"}
+    assert "the judge gave no grade: 'Hm, hard to say.'" in found["model"]["errors"][0]["reason"]
+
+    from inspect_ai.log import read_eval_log
+
+    samples = read_eval_log(str(project.root / ".gitune" / found["model"]["log"])).samples or []
+    kept = {score.explanation for sample in samples for score in (sample.scores or {}).values()}
+    assert kept == {"It says so.\nGRADE: 1"}
+
+
+def test_function_of_ones_own(project: Repository, gitune: Gitune) -> None:
+    project.write("my_scorers.py", "def starts(answer, case):\n    return answer[:1] == case.target[:1]\n")
+    write_spec(project, "my_scorers:starts")
+    assert benchmark(gitune)["model"]["score"] == 1.0
+    project.write("my_scorers.py", "def starts(answer, case):\n    return 7\n")
+    write_spec(project, "my_scorers:start")
+    assert "cannot be imported" in gitune("benchmark", "support", "-s", "production").err
+
+
+def test_provider_that_is_down_is_not_asked_case_after_case(
+    project: Repository, server: Server, gitune: Gitune
+) -> None:
+    for row in CASES:
+        server.instead[row["messages"][-1]["content"]] = [Response(200, {"choices": []})] * 9
+    result = gitune("benchmark", "support", "-s", "production")
+    assert result.code == 1
+    assert "not the protocol's" in result.err
+    assert sum(server.asked.values()) < 24

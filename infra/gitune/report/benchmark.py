@@ -13,7 +13,7 @@ from gitune.benchmark.scores import Scores, Unanswered
 from gitune.report.drift import escaped
 from gitune.report.text import fit
 
-_TITLES = ("agent", "cases", "baseline", "model", "difference (95 % interval)", "latency p50", "missing")
+_TITLES = ("agent", "cases", "baseline", "model", "difference, points", "latency")
 _LONGEST = 1000
 _MOST_DIFFERENCES = 20
 
@@ -38,8 +38,9 @@ def print_comparison(comparison: Comparison, most: int = _MOST_DIFFERENCES) -> N
     console = Console(highlight=False, soft_wrap=True)
     for one in comparison.differences[:most]:
         console.print()
-        for line in _told(one):
-            console.print(Text(fit(line, _LONGEST)))
+        console.print(Text(fit(f"{one.case_id}: {one.old_value:g} → {one.new_value:g}", _LONGEST)))
+        for title, text in _told(one):
+            console.print(Text(f"  {title:<9}{fit(text, _LONGEST)}"))
     left = len(comparison.differences) - most
     if left > 0:
         console.print(f"\n{left} more; all of them: --json or --markdown")
@@ -75,12 +76,14 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
         _score(new),
         _difference(comparison),
         f"{new.latency:.2f} s" if new.latencies else "-",
-        str(_missing(comparison)) if _missing(comparison) else "-",
     )
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
     yield f"model {comparison.new_name}; baseline {comparison.old_name}; scorer {comparison.scorer}"
+    if comparison.paired is not None:
+        count = len(comparison.new.latencies)
+        yield f"the interval is of 95 %; the latency is the median of {count} answers, asked one at a time"
     if isinstance(comparison.old, Unanswered):
         yield f"the baseline could not be asked: {comparison.old.reason}"
     for scores in (comparison.new, comparison.old):
@@ -96,12 +99,11 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield comparison.caution
 
 
-def _told(one: Difference) -> Iterator[str]:
-    yield f"{one.case_id}: {one.old_value:g} → {one.new_value:g}"
-    yield f"  question  {one.question}"
-    yield f"  target    {one.target}"
-    yield f"  baseline  {one.old_answer}"
-    yield f"  model     {one.new_answer}"
+def _told(one: Difference) -> Iterator[tuple[str, str]]:
+    yield "question", one.question
+    yield "target", one.target
+    yield "baseline", one.old_answer
+    yield "model", one.new_answer
 
 
 def _score(scores: Scores) -> str:
@@ -112,11 +114,7 @@ def _difference(comparison: Comparison) -> str:
     if comparison.paired is None:
         return "?"
     found = comparison.paired.interval()
-    return f"{found.estimate * 100:+.1f} points ({found.low * 100:+.1f} to {found.high * 100:+.1f})"
-
-
-def _missing(comparison: Comparison) -> int:
-    return sum(len(scores.errors) for scores in (comparison.new, comparison.old) if isinstance(scores, Scores))
+    return f"{found.estimate * 100:+.1f} ({found.low * 100:+.1f} to {found.high * 100:+.1f})"
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
