@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--agent", required=True, help="whose cases: qa, or qa_agent as the report says")
     parser.add_argument("--test_cases", type=int, help="only so many of the cases; left out: all")
     parser.add_argument("--provider", help="whose model it is; left out: told from the ID")
-    parser.add_argument("--stack", default="production", help="whose provider settings are used (default: %(default)s)")
+    parser.add_argument("--stack", default="training", help="whose provider settings are used (default: %(default)s)")
     arguments = parser.parse_args()
 
     command = ["benchmark", agent_name(arguments.agent), "--stack", arguments.stack]

@@ -128,8 +128,9 @@ def compare(bench: Benchmark, new: NamedModel, old: NamedModel, *, may_be_gone: 
     """Ask both; what is known is free. `may_be_gone`: a base model that nobody serves is told, not raised."""
     before = bench.try_scores(old) if may_be_gone else bench.scores(old, timed=True)
     after = bench.scores(new, timed=True)
-    names = [f"{model.label} ({model.name})" if model.label else model.name for model in (new, old)]
-    return Comparison(bench.agent, bench.grading.kind, bench.cases, bench.settings.runs, *names, after, before)
+    return Comparison(
+        bench.agent, bench.grading.kind, bench.cases, bench.settings.runs, _named(new), _named(old), after, before
+    )
 
 
 def benchmarked_pair(
@@ -163,6 +164,10 @@ def _trained(project: Project) -> Mapping[str, ModelState]:
     outputs = resource_outputs(recorded_deployment(project), "FineTunedModel")
     states = {agent: ModelState.from_outputs(found) for agent, found in outputs.items()}
     return {agent: state for agent, state in states.items() if state.status == "succeeded"}
+
+
+def _named(model: NamedModel) -> str:
+    return f"{model.label} ({model.name})" if model.label else model.name
 
 
 def _facts(scores: Scores | Unanswered) -> dict[str, Any]:

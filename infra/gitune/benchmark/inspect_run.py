@@ -172,7 +172,7 @@ class _Judge:
 def _scorer(grading: Grading, cases: Mapping[str, Case], judge: _Judge, on_scored: Callable[[int], None]) -> Scorer:
     done = 0
 
-    @scorer(metrics=[mean(), stderr()], name=grading.kind)
+    @scorer(metrics=[mean(), stderr()], name=grading.kind)  # type: ignore[untyped-decorator]
     def graded() -> Scorer:
         async def score(state: TaskState, target: Target) -> InspectScore:  # noqa: ARG001 - inspect's protocol
             nonlocal done
