@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +17,11 @@ import yaml
 pytest.importorskip("inspect_ai", reason="the extra 'benchmark' is not installed")
 
 from gitune.lock import Lock, write_lock
-from tests.conftest import Repository, Result, agent_yaml, case, example, jsonl
+from gitune.project import Project
+from gitune.promote import TrainedModel, promote
+from gitune.providers.base import Job, TrainingRequest
+from gitune.spec import load_agents
+from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, case, example, jsonl
 from tests.servers.base import Request, Response, route
 from tests.servers.mistral import KEY, MistralServer
 
@@ -120,6 +126,34 @@ def test_the_numbers_are_those_of_inspects_log(project: Repository, gitune: Gitu
         timed = read_eval_log(str(project.root / ".gitune" / found[side]["latency_log"])).samples or []
         assert statistics.median(sample.output.time or 0 for sample in timed) == found[side]["latency_seconds"]
     assert found["baseline"]["score"] == pytest.approx(2 / 3)
+
+
+def test_the_lock_says_what_an_independent_script_counts(project: Repository, gitune: Gitune) -> None:
+    (project.root / "agents" / "support" / "model.lock.yaml").unlink()
+    request = TrainingRequest("mistral", BASE, "lora", {}, "0" * 64)
+    model = TrainedModel(request, Job(request.key, "job", "succeeded", MODEL, seconds=60.0), 24)
+    opened = Project.open("production", project.root)
+    promotion = promote(load_agents(project.root)[0], opened, model, lambda *_: None)
+    assert promotion.written, promotion.evidence.verdict.reasons
+
+    script = [sys.executable, str(REPOSITORY / "scripts" / "recount.py"), "agents/support/model.lock.yaml"]
+    recount = subprocess.run(script, capture_output=True, text=True, check=False, cwd=project.root)
+    assert recount.returncode == 0, recount.stderr
+    counted = json.loads(recount.stdout)
+    said = yaml.safe_load((project.root / "agents" / "support" / "model.lock.yaml").read_text())["benchmark"]
+    assert counted == {name: said[name] for name in counted}
+    assert (counted["cases"], counted["accuracy"], counted["base_accuracy"]) == (24, 1.0, 0.0)
+
+
+def test_unanswered_case_makes_the_gate_inconclusive(project: Repository, server: Server) -> None:
+    server.instead = {CASES[3]["messages"][-1]["content"]: [Response(200, {"choices": []})] * 2}
+    request = TrainingRequest("mistral", BASE, "lora", {}, "0" * 64)
+    model = TrainedModel(request, Job(request.key, "job", "succeeded", MODEL), 24)
+    opened, (spec,) = Project.open("production", project.root), load_agents(project.root)
+    first = promote(spec, opened, model, lambda *_: None)
+    assert (first.written, first.evidence.verdict.outcome) == (False, "inconclusive")
+    assert "1 of 24 answers" in first.evidence.verdict.reasons[0]
+    assert promote(spec, opened, model, lambda *_: None).evidence.verdict.outcome == "pass"
 
 
 def test_unchanged_is_free_and_a_new_scorer_asks_nobody(project: Repository, server: Server, gitune: Gitune) -> None:
