@@ -72,6 +72,7 @@ def main() -> int:
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     folder = resolve_base_model(DEFAULT_BASE_MODEL)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()

@@ -56,10 +56,12 @@ def _logs(evidence: Evidence) -> dict[str, str]:
 
 
 def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> bool:
-    """Whether the lock already holds this model, judged on these cases by this gate."""
+    """Whether the lock already holds this model, judged on these cases by this scorer and gate."""
     return (
         lock.model_id == model.job.model_id
         and lock.benchmark["fingerprint"] == evidence.fingerprint
+        and lock.benchmark.get("scorer") == spec.benchmark.scorer.kind
+        and lock.benchmark.get("runs") == spec.benchmark.runs
         and lock.verdict["gate"] == spec.gate.model_dump()
     )
 

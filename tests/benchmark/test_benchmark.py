@@ -79,7 +79,8 @@ def project(repository: Repository, server: Server) -> Repository:
 
 
 def lock(agent: str) -> Lock:
-    return Lock(agent, "1.0.0", "mistral", MODEL, BASE, "lora", {}, {"fingerprint": None, "examples": 24}, {}, {}, {})
+    dataset, known = {"fingerprint": None, "examples": 24}, {"fingerprint": None}
+    return Lock(agent, "1.0.0", "mistral", MODEL, BASE, "lora", {}, dataset, {}, known, {"gate": None})
 
 
 def benchmark(gitune: Gitune, *arguments: str, code: int = 0) -> dict[str, Any]:
