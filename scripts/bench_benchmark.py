@@ -77,9 +77,8 @@ def main() -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    print(
-        f"{len(cases)} cases, {DEFAULT_BASE_MODEL} on {device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    )
+    where = f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    print(f"{len(cases)} cases, {DEFAULT_BASE_MODEL} on {where}", flush=True)
     plain_loop(cases[:2], model, tokenizer)
     expected, loop = plain_loop(cases, model, tokenizer)
     with tempfile.TemporaryDirectory() as folder_:

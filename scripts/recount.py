@@ -1,8 +1,8 @@
 """Recomputes a lock's numbers from inspect's logs, without gitune: `python scripts/recount.py LOCK [.gitune]`.
 
-Reads the logs that the lock names and prints accuracy, base_accuracy and latency_seconds as JSON; exits with 1 where the
-lock says otherwise. Answers are compared with their targets anew where the scorer is `exact`; the grades of other scorers
-are taken as the log has them.
+Reads the logs that the lock names and prints accuracy, base_accuracy and latency_seconds as JSON; exits with 1 where
+the lock says otherwise. Answers are compared with their targets anew where the scorer is `exact`; the grades of other
+scorers are taken as the log has them.
 """
 
 from __future__ import annotations
