@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from gitune.promote import TrainedModel, promote
 from gitune.providers.base import Job, TrainingRequest
 from gitune.spec import load_agents
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, case, example, jsonl
+from tests.journey import call, start, wait_until
 from tests.servers.base import Request, Response, route
 from tests.servers.mistral import KEY, MistralServer
 
@@ -39,6 +42,7 @@ class Server(MistralServer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.seconds = 0.0
         self.instead: dict[str, list[Response]] = {}
         self.asked: Counter[tuple[str, str]] = Counter()
 
@@ -46,6 +50,7 @@ class Server(MistralServer):
     def chat(self, request: Request) -> Response:
         question = request.json["messages"][-1]["content"]
         self.asked[request.json["model"], question] += 1
+        time.sleep(self.seconds)
         planted = self.instead.get(question)
         return planted.pop(0) if planted else super().chat(request)
 
@@ -279,3 +284,25 @@ def test_provider_that_is_down_is_not_asked_case_after_case(
     assert result.code == 1
     assert "not the protocol's" in result.err
     assert sum(server.asked.values()) < 24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_goes_on_where_it_was_stopped(project: Repository, server: Server, how: signal.Signals) -> None:
+    server.seconds = 1.0
+    arguments = ("benchmark", "support", "-s", "production", "--json")
+    process = start(project, *arguments)
+    wait_until(lambda: len(server.asked) > 12, "half of the base model's answers")
+    process.send_signal(how)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if how == signal.SIGINT else -9), out + err
+    assert "Traceback" not in err
+
+    server.seconds = 0.0
+    before = sum(server.asked.values())
+    again = call(project, *arguments)
+    assert again.code == 0, again.err
+    (found,) = json.loads(again.out)
+    assert (found["model"]["score"], found["baseline"]["score"]) == (1.0, 0.0)
+    asked = sum(server.asked.values())
+    assert asked - before < 2 * 24 + 3 - 4  # the first eight answers, at least some of them, are not asked for again

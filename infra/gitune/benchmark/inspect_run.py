@@ -127,7 +127,7 @@ def _evaluate(
     )
     os.environ["INSPECT_CACHE_DIR"] = str(shop.folder / "cache")
     with _quiet():
-        (log,) = eval(
+        logs = eval(
             task,
             model=model,
             log_dir=str(shop.folder / "logs"),
@@ -138,8 +138,9 @@ def _evaluate(
             ctl_server=False,
             max_samples=max_samples,
         )
-    if log.status == "cancelled":
-        raise KeyboardInterrupt
+    if not logs or logs[0].status == "cancelled":
+        raise KeyboardInterrupt  # inspect has caught it and put the log away
+    log = logs[0]
     if log.status != "success":
         reason = log.error.message if log.error else log.status
         raise UserError(f"inspect could not run the benchmark of {shop.agent}: {reason}", hint=f"see {log.location}")
