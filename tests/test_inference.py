@@ -94,12 +94,6 @@ def test_stream_gives_the_same_answer(model: LocalModel) -> None:
     assert "".join(model.stream(question(1), 6)) == texts(model)[1]
 
 
-def test_latency_has_one_value_each(model: LocalModel) -> None:
-    seconds = model.measure_latency([question(number) for number in range(3)], 4)
-    assert len(seconds) == 3
-    assert all(0 < second < 60 for second in seconds)
-
-
 def test_no_conversation_no_answer(model: LocalModel) -> None:
     assert model.generate([], max_new_tokens=4) == []
 

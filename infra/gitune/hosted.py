@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from gitune.errors import ProviderError, Unauthorized, Unavailable
-from gitune.inference import Generation, Messages, OnProgress
+from gitune.inference import Generation, Messages
 from gitune.providers.base import ConverseTarget, HttpTarget
 from gitune.providers.wire import error_of_status
 
@@ -39,28 +38,6 @@ def open_hosted(target: HttpTarget | ConverseTarget) -> HostedModel:
     if isinstance(target, ConverseTarget):
         return _Converse(target)
     return _Mistral(target) if target.protocol == "mistral" else _OpenAI(target)
-
-
-def answer_all(
-    model: HostedModel, conversations: Sequence[Messages], max_new_tokens: int, on_progress: OnProgress
-) -> list[Generation]:
-    """The answers in order, AT_ONCE under way at a time. Raises the first ProviderError; what has not begun is left."""
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="answers") as pool:
-        asked = [pool.submit(model.answer, conversation, max_new_tokens) for conversation in conversations]
-        answers = []
-        try:
-            for future in asked:
-                answers.append(future.result())
-                on_progress(len(answers), len(asked))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return answers
-
-
-def measure_latency(model: HostedModel, conversations: Sequence[Messages], max_new_tokens: int) -> list[float]:
-    """Seconds from question to whole answer, network included, one at a time. Raises ProviderError."""
-    return [model.answer(conversation, max_new_tokens).seconds or 0.0 for conversation in conversations]
 
 
 class _OpenAI:

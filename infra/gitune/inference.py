@@ -115,18 +115,6 @@ class LocalModel:
                 on_progress(len(answers), len(prompts))
         return [answers[index] for index in range(len(prompts))]
 
-    def measure_latency(self, conversations: Sequence[Messages], max_new_tokens: int) -> list[float]:
-        """Seconds from question to whole answer, one at a time; one answer before them warms up."""
-        prompts = [self._prompt(conversation) for conversation in conversations]
-        for prompt in prompts[:1]:
-            self._complete([prompt], max_new_tokens)
-        seconds = []
-        for prompt in prompts:
-            started = time.perf_counter()
-            self._complete([prompt], max_new_tokens)
-            seconds.append(time.perf_counter() - started)
-        return seconds
-
     def answer(self, conversation: Messages, max_new_tokens: int) -> Generation:
         """One answer and its time."""
         prompt = self._prompt(conversation)

@@ -47,11 +47,21 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     return Promotion(evidence, written=True)
 
 
+def _logs(evidence: Evidence) -> dict[str, str]:
+    """Where inspect wrote down every answer, below .gitune on the machine that asked."""
+    found = {"challenger": evidence.challenger.log, "latency": evidence.challenger.latency_log}
+    if not isinstance(evidence.base, Unanswered):
+        found["base"] = evidence.base.log
+    return found
+
+
 def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> bool:
-    """Whether the lock already holds this model, judged on these cases by this gate."""
+    """Whether the lock already holds this model, judged on these cases by this scorer and gate."""
     return (
         lock.model_id == model.job.model_id
         and lock.benchmark["fingerprint"] == evidence.fingerprint
+        and lock.benchmark.get("scorer") == spec.benchmark.scorer.kind
+        and lock.benchmark.get("runs") == spec.benchmark.runs
         and lock.verdict["gate"] == spec.gate.model_dump()
     )
 
@@ -80,6 +90,9 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Es
             "accuracy": round(evidence.challenger.accuracy, 4),
             "base_accuracy": None if isinstance(evidence.base, Unanswered) else round(evidence.base.accuracy, 4),
             "latency_seconds": round(evidence.challenger.latency, 3),
+            "scorer": spec.benchmark.scorer.kind,
+            "runs": spec.benchmark.runs,
+            "logs": _logs(evidence),
         },
         verdict={
             "outcome": evidence.verdict.outcome,

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
+from gitune.scorer_spec import Plain, Scorer
 from gitune.store_url import check_store_url
 from gitune.yaml_source import Path_, YamlSource, parse_yaml
 
@@ -148,9 +149,10 @@ class BenchmarkSpec(_Value):
 
     cases: Annotated[str, Field(min_length=1, description="JSONL of cases (messages, target), beside agent.yaml.")]
     scorer: Annotated[
-        Literal["exact", "normalised"],
-        Field(description="exact: the answer is the target; normalised: up to case, spaces and final punctuation."),
-    ] = "exact"
+        Scorer,
+        Field(description="How an answer is compared with its target.", json_schema_extra={"default": "exact"}),
+    ] = Scorer(exact=Plain())
+    runs: Annotated[int, Field(ge=1, le=100, description="How often every case is asked.")] = 1
     max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="Longest answer, in tokens.")] = 32
     latency_cases: Annotated[int, Field(ge=1, le=1000, description="Cases answered one by one to time them.")] = 20
 

@@ -26,6 +26,9 @@ def check_agent(spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Pro
         place: _Place = ("dataset", "sources", number)
         yield from _check_source(item, place, spec, source, root)
     yield from _check_file(spec.benchmark.cases, ("benchmark", "cases"), spec, source, root)
+    judge = spec.benchmark.scorer.judge
+    if judge is not None and judge.prompt is not None:
+        yield from _check_prompt(judge.prompt, spec, source, root)
     dataset = spec.dataset
     if dataset.mix and abs(sum(dataset.mix.values()) - 1) > MIX_TOLERANCE:
         total = f"{sum(dataset.mix.values()):.10g}"
@@ -103,6 +106,23 @@ def _check_file(
             if set(path.suffixes) & KINDS.keys() and path.is_file()
         ]
         yield source.problem(place, f"no such file: '{relative}'", did_you_mean(relative, siblings))
+
+
+def _check_prompt(relative: str, spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
+    place: _Place = ("benchmark", "scorer", "judge", "prompt")
+    wrong = list(_check_file(relative, place, spec, source, root))
+    yield from wrong
+    if wrong:
+        return
+    try:
+        text = (spec.folder / relative).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        yield source.problem(place, f"'{relative}' is not UTF-8 text", "save the file as UTF-8")
+        return
+    if "{answer}" not in text:
+        yield source.problem(
+            place, f"'{relative}' does not show the judge the answer", "write {answer} where it belongs"
+        )
 
 
 def _at(spec: AgentSpec, root: Path, place: tuple[Any, ...], message: str, hint: str | None) -> Problem:

@@ -151,7 +151,7 @@ class _Run:
                     self._trained(agent, state),
                     lambda label, done, total, agent=agent: self.reporter.benchmark(agent, label, done, total),  # type: ignore[misc]
                 )
-            except ProviderError as error:
+            except (ProviderError, UserError) as error:
                 self.unjudged[agent] = f"{state.provider}: {explain(error)}"
         if promotions:
             self.reporter.stage("benchmarks and gate", time.monotonic() - started)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gitune.errors import ProviderError, Rejected
-from gitune.hosted import answer_all, open_hosted
+from gitune.hosted import open_hosted
 from gitune.prices import Tokens
 from gitune.providers.base import HttpTarget, TrainingRequest
 from gitune.testing import ProviderConformance
@@ -195,10 +195,7 @@ def test_the_model_answers_as_it_learned(world: OpenAIWorld) -> None:
     assert target.base_model == BASE
     model = open_hosted(target)
     questions = [[{"role": "user", "content": f"number {number}"}] for number in (7, 2)]
-    told: list[tuple[int, int]] = []
-    answers = answer_all(model, questions, 8, lambda done, total: told.append((done, total)))
-    assert [answer.text for answer in answers] == ["seven", "two"]
-    assert told == [(1, 2), (2, 2)]
+    assert [model.answer(question, 8).text for question in questions] == ["seven", "two"]
     assert "".join(model.stream(questions[0], 8)) == "seven"
     base = open_hosted(HttpTarget(target.protocol, target.base_url, target.base_model, "", target.key_variable))
     assert base.answer(questions[0], 8).text == UNTUNED

@@ -1,24 +1,22 @@
-"""Answers become scores; scores of one model on one set of cases are paid for once."""
+"""Scores of one model on one set of cases: paid for once, kept beside inspect's log of them."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-import string
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from gitune.benchmark.cases import Case
 from gitune.files import read_json, write_atomic
 from gitune.hashing import canonical_json, sha256
-from gitune.spec import BenchmarkSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One case's answer. `value` is 1 when it is right, else 0."""
+    """One answer to one case, and what it is worth, 0 to 1."""
 
     case_id: str
     answer: str
@@ -27,6 +25,8 @@ class Score:
     """Cases that share a source are not independent."""
     epoch: int = 1
     """Which run: every case is asked once in each."""
+    verdict: str = ""
+    """The judge's own words, where a judge graded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,18 @@ class Scores:
     scores: tuple[Score, ...]
     latencies: tuple[float, ...]
     errors: tuple[Missing, ...] = ()
+    log: str = ""
+    """inspect's log of the answers, below .gitune."""
+    latency_log: str = ""
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return tuple(log for log in (self.log, self.latency_log) if log)
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers, 0 to 1."""
-        return statistics.fmean(score.value for score in self.scores)
+        """Mean score, 0 to 1: the share of right answers where a score is 0 or 1."""
+        return statistics.fmean(score.value for score in self.scores) if self.scores else math.nan
 
     @property
     def latency(self) -> float:
@@ -58,7 +65,18 @@ class Scores:
         return statistics.median(self.latencies) if self.latencies else math.nan
 
     def by_case(self) -> Mapping[str, Score]:
-        return {score.case_id: score for score in self.scores}
+        """One score for each case: the mean over its runs, with the answer of the first."""
+        found: dict[str, list[Score]] = {}
+        for score in sorted(self.scores, key=lambda score: score.epoch):
+            found.setdefault(score.case_id, []).append(score)
+        return {case: replace(runs[0], value=_mean(runs)) for case, runs in found.items()}
+
+    def by_run(self) -> Mapping[int, float]:
+        """The mean score of each run."""
+        runs: dict[int, list[Score]] = {}
+        for score in self.scores:
+            runs.setdefault(score.epoch, []).append(score)
+        return {epoch: _mean(scores) for epoch, scores in sorted(runs.items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +86,9 @@ class Unanswered:
     reason: str
 
 
-def score_answers(cases: Sequence[Case], answers: Sequence[str], scorer: str) -> tuple[Score, ...]:
-    """Score each answer against its case's target."""
-    same = {"exact": _exact, "normalised": _normalised}[scorer]
-    return tuple(
-        Score(case.case_id, answer, float(same(answer, case.target)))
-        for case, answer in zip(cases, answers, strict=True)
-    )
-
-
-def scores_file(folder: Path, model_id: str, fingerprint: str, spec: BenchmarkSpec) -> Path:
+def scores_file(folder: Path, model: str, fingerprint: str, settings: Mapping[str, Any]) -> Path:
     """Where the scores are kept: named by everything that decides them."""
-    settings = canonical_json({"scorer": spec.scorer, "max_new_tokens": spec.max_new_tokens, "n": spec.latency_cases})
-    return folder / f"{sha256([model_id, fingerprint, settings])}.json"
+    return folder / f"{sha256([model, fingerprint, canonical_json(dict(settings))])}.json"
 
 
 def load_scores(path: Path) -> Scores | None:
@@ -89,20 +97,14 @@ def load_scores(path: Path) -> Scores | None:
     if data is None:
         return None
     scores = tuple(Score(**score) for score in data["scores"])
-    return Scores(data["model_id"], scores, tuple(data["latencies"]))
+    return Scores(data["model_id"], scores, tuple(data["latencies"]), (), data["log"], data["latency_log"])
 
 
 def save_scores(path: Path, scores: Scores) -> None:
-    """Keep the scores for the next time."""
+    """Keep the scores for the next time. Those with errors are not kept: what failed is asked again."""
+    assert not scores.errors
     write_atomic(path, json.dumps(asdict(scores), indent=1, ensure_ascii=False) + "\n")
 
 
-def _exact(answer: str, target: str) -> bool:
-    return answer.strip() == target.strip()
-
-
-def _normalised(answer: str, target: str) -> bool:
-    def normal(text: str) -> str:
-        return " ".join(text.casefold().split()).rstrip(string.punctuation).strip()
-
-    return normal(answer) == normal(target)
+def _mean(scores: Sequence[Score]) -> float:
+    return statistics.fmean(score.value for score in scores)

@@ -18,6 +18,8 @@ from gitune.hints import did_you_mean
 COMMANDS: dict[str, str] = {
     "up": "Train, benchmark, gate and deploy what the agents declare.",
     "plan": "Show what `up` would do, and why. Changes nothing.",
+    "benchmark": "Ask a model and a baseline the agent's cases, and show the difference.",
+    "compare": "Show where two models differ, case by case, with both answers.",
     "status": "Show where each agent stands.",
     "drift": "Find what providers and routes differ in from what is recorded.",
     "costs": "Show what trainings cost, or would cost elsewhere.",

@@ -169,6 +169,13 @@ class ConverseTarget:
 ChatTarget = LocalTarget | HttpTarget | ConverseTarget
 
 
+def address(target: ChatTarget) -> str | None:
+    """Where the model is asked; None: on this machine, or where boto3 finds Bedrock."""
+    if isinstance(target, LocalTarget):
+        return None
+    return target.endpoint_url if isinstance(target, ConverseTarget) else target.base_url
+
+
 class Provider(Protocol):
     """One vendor's driver."""
 

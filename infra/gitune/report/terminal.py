@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gitune.benchmark.run import OnProgress
 from gitune.benchmark.scores import Unanswered
 from gitune.plan import Change
 from gitune.providers.base import Job
@@ -76,6 +78,10 @@ class TerminalReporter:
 
     def benchmark(self, agent: str, label: str, done: int, total: int) -> None:
         self._bar(agent, done / max(total, 1), f"benchmark of the {label}, {done} of {total} cases")
+
+    def progress_of(self, agent: str) -> OnProgress:
+        """`benchmark` of one agent."""
+        return functools.partial(self.benchmark, agent)
 
     def stage(self, name: str, seconds: float) -> None:
         for bar in self._bars.values():

@@ -1,0 +1,227 @@
+"""One model on an agent's cases as an evaluation of inspect's: its task, epochs, cache and log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import Epochs, Task, eval  # noqa: A004 - inspect's name
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.model import CachePolicy, ChatMessageUser, GenerateConfig, Model
+from inspect_ai.scorer import Score as InspectScore
+from inspect_ai.scorer import Scorer, Target, mean, scorer, stderr
+from inspect_ai.solver import TaskState, generate
+
+from gitune.benchmark.answers import Guarded
+from gitune.benchmark.cases import Case
+from gitune.benchmark.grading import Grading
+from gitune.benchmark.inspect_messages import to_inspect
+from gitune.benchmark.inspect_provider import inspect_model, open_answers
+from gitune.benchmark.models import NamedModel
+from gitune.benchmark.scores import Missing, Score
+from gitune.dataset.chat import as_dicts
+from gitune.errors import GituneError, ProviderError, Unavailable, UserError
+
+_FOREVER = CachePolicy(expiry=None, per_epoch=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What inspect's log says."""
+
+    scores: tuple[Score, ...]
+    missing: tuple[Missing, ...]
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Seconds of answers asked one at a time."""
+
+    seconds: tuple[float, ...]
+    missing: tuple[Missing, ...]
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where an agent's evaluations are kept, and how long an answer may be."""
+
+    agent: str
+    folder: Path
+    """.gitune: logs/ and cache/ are below it."""
+    max_new_tokens: int
+    runs: int = 1
+
+
+def ask_cases(
+    shop: Workshop, model: NamedModel, cases: Sequence[Case], grading: Grading, on_scored: Callable[[int], None]
+) -> Asked:
+    """Every case in every run, graded. Answers that were given once are not paid for again.
+
+    Raises ProviderError when no case at all could be answered, and UserError for a scorer that fails.
+    """
+    answers = Guarded(open_answers(model.target, len(cases) * shop.runs))
+    judge = _Judge(grading)
+    asked = inspect_model(model.name, model.target, answers)
+    known = {case.case_id: case for case in cases}
+    log = _evaluate(
+        shop,
+        name=shop.agent,
+        model=asked,
+        cases=cases,
+        scorer=_scorer(grading, known, judge, on_scored),
+        max_samples=answers.at_once,
+        cache=_FOREVER,
+    )
+    order = {case_id: number for number, case_id in enumerate(known)}
+    samples = sorted(log.samples or [], key=lambda sample: (sample.epoch, order[str(sample.id)]))
+    scores = tuple(_score(sample) for sample in samples if sample.scores and not sample.error)
+    missing = tuple(_missing(sample, sample.epoch) for sample in samples if sample.error or not sample.scores)
+    if judge.wrong is not None:
+        raise judge.wrong
+    if answers.fatal is not None:
+        raise answers.fatal
+    if not scores and missing:
+        raise answers.first_error or judge.first_error or Unavailable(missing[0].reason)
+    return Asked(scores, missing, Path(log.location))
+
+
+def time_answers(shop: Workshop, model: NamedModel, cases: Sequence[Case]) -> Timed:
+    """Seconds from question to whole answer, network included, one question at a time. Raises ProviderError."""
+    answers = Guarded(open_answers(model.target, len(cases), alone=True))
+    asked = inspect_model(model.name, model.target, answers)
+    log = _evaluate(shop, name=f"{shop.agent}-latency", model=asked, cases=cases, max_samples=1)
+    if answers.fatal is not None:
+        raise answers.fatal
+    samples = log.samples or []
+    seconds = tuple(float(sample.output.time or 0.0) for sample in samples if not sample.error)
+    return Timed(seconds, tuple(_missing(sample, 0) for sample in samples if sample.error), Path(log.location))
+
+
+def _evaluate(
+    shop: Workshop,
+    *,
+    name: str,
+    model: Model,
+    cases: Sequence[Case],
+    max_samples: int,
+    scorer: Scorer | None = None,
+    cache: CachePolicy | bool = False,
+) -> EvalLog:
+    runs = shop.runs if scorer is not None else 1
+    task = Task(
+        name=name,
+        dataset=MemoryDataset([_sample(case) for case in cases], name=f"{shop.agent} cases"),
+        solver=generate(cache=cache),
+        scorer=scorer,
+        epochs=Epochs(runs, "mean"),
+        config=GenerateConfig(max_tokens=shop.max_new_tokens, temperature=0),
+        fail_on_error=False,
+    )
+    os.environ["INSPECT_CACHE_DIR"] = str(shop.folder / "cache")
+    with _quiet():
+        logs = eval(
+            task,
+            model=model,
+            log_dir=str(shop.folder / "logs"),
+            log_format="eval",
+            log_realtime=False,
+            log_level="error",
+            display="none",
+            ctl_server=False,
+            max_samples=max_samples,
+        )
+    if not logs or logs[0].status == "cancelled":
+        raise KeyboardInterrupt  # inspect has caught it and put the log away
+    log = logs[0]
+    if log.status != "success":
+        reason = log.error.message if log.error else log.status
+        raise UserError(f"inspect could not run the benchmark of {shop.agent}: {reason}", hint=f"see {log.location}")
+    return log
+
+
+class _Judge:
+    """Asks the judge, if there is one; keeps what went wrong with the scorer itself."""
+
+    def __init__(self, grading: Grading) -> None:
+        self.wrong: GituneError | None = None
+        self.first_error: ProviderError | None = None
+        self._guard: Guarded | None = None
+        self._model: Model | None = None
+        if grading.judge is not None:
+            self._guard = Guarded(open_answers(grading.judge.target, 1))
+            self._model = inspect_model(grading.judge.name, grading.judge.target, self._guard)
+
+    async def ask(self, prompt: str, max_new_tokens: int) -> str:
+        assert self._model is not None
+        assert self._guard is not None
+        config = GenerateConfig(max_tokens=max_new_tokens, temperature=0)
+        try:
+            output = await self._model.generate([ChatMessageUser(content=prompt)], config=config, cache=_FOREVER)
+        finally:
+            self.first_error, self.wrong = self._guard.first_error, self._guard.fatal
+        return str(output.completion)
+
+
+def _scorer(grading: Grading, cases: Mapping[str, Case], judge: _Judge, on_scored: Callable[[int], None]) -> Scorer:
+    done = 0
+
+    @scorer(metrics=[mean(), stderr()], name=grading.kind)  # type: ignore[untyped-decorator]
+    def graded() -> Scorer:
+        async def score(state: TaskState, target: Target) -> InspectScore:  # noqa: ARG001 - inspect's protocol
+            nonlocal done
+            try:
+                found = await grading.grade(state.output.completion, cases[str(state.sample_id)], judge.ask)
+            except UserError as error:
+                judge.wrong = judge.wrong or error
+                raise
+            done += 1
+            on_scored(done)
+            return InspectScore(value=found.value, answer=state.output.completion, explanation=found.verdict or None)
+
+        return score
+
+    return graded()
+
+
+def _sample(case: Case) -> Sample:
+    told: dict[str, Any] = {"source": case.source, "facts": list(case.facts), "fields": list(case.fields)}
+    metadata = {key: value for key, value in told.items() if value}
+    messages = to_inspect(as_dicts(case.messages))
+    return Sample(id=case.case_id, input=messages, target=case.target, metadata=metadata or None)
+
+
+def _score(sample: EvalSample) -> Score:
+    (score,) = sample.scores.values()
+    source = sample.metadata.get("source")
+    answer = sample.output.completion
+    return Score(str(sample.id), answer, float(score.value), source, sample.epoch, score.explanation or "")
+
+
+def _missing(sample: EvalSample, epoch: int) -> Missing:
+    reason = sample.error.message if sample.error else "not scored"
+    return Missing(str(sample.id), epoch, " ".join(reason.split())[:300])
+
+
+class _quiet:  # noqa: N801 - used as a function
+    """inspect puts a handler on the root logger, and warns of what a user could not mend."""
+
+    def __enter__(self) -> None:
+        root = logging.getLogger()
+        self._handlers, self._level = list(root.handlers), root.level
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *error: object) -> None:
+        self._caught.__exit__(None, None, None)
+        root = logging.getLogger()
+        root.handlers[:] = self._handlers
+        root.setLevel(self._level)

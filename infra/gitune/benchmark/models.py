@@ -1,0 +1,83 @@
+"""Which model a name on the command line means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gitune.errors import NotFound, UserError
+from gitune.hints import did_you_mean, one_of
+from gitune.lock import read_lock
+from gitune.project import Project
+from gitune.providers import PROVIDERS
+from gitune.providers.base import ChatTarget, LocalTarget
+from gitune.spec import load_agents
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """A model and how to reach it."""
+
+    provider: str
+    model_id: str
+    target: ChatTarget
+    label: str = ""
+    """What it is called in a table; empty: its name."""
+
+    @property
+    def name(self) -> str:
+        """provider:model, as the command line takes it."""
+        return f"{self.provider}:{self.model_id}"
+
+
+def find_model(project: Project, text: str) -> NamedModel:
+    """`provider:model`, or an agent (its name or alias): the model of its lock. Raises UserError or ProviderError."""
+    agent = text.removesuffix("@locked")
+    if agent == text and ":" in text:
+        return _of_provider(project, *text.split(":", 1))
+    locks = {}
+    for spec in load_agents(project.root):
+        locks[spec.alias] = locks[spec.name] = read_lock(project.lock_file(spec.name))
+    if agent not in locks:
+        hint = (
+            did_you_mean(agent, locks) or f"a model is an agent's name ({', '.join(sorted(locks))}) or provider:model"
+        )
+        raise UserError(f"no agent '{agent}'", hint=hint)
+    lock = locks[agent]
+    if lock is None:
+        hint = f"run: gitune up -s {project.stack.name}"
+        raise UserError(f"{agent} has no model yet in the stack {project.stack.name}", hint=hint)
+    found = _of_provider(project, lock.provider, lock.model_id)
+    return replace(found, label=f"{lock.agent} {lock.version}")
+
+
+def agent_of(project: Project, *texts: str) -> str:
+    """The one agent that these models name. Raises UserError."""
+    specs = {key: spec.name for spec in load_agents(project.root) for key in (spec.alias, spec.name)}
+    named = {specs[text.removesuffix("@locked")] for text in texts if text.removesuffix("@locked") in specs}
+    if len(named) != 1:
+        hint = "say whose cases both are asked: --agent"
+        raise UserError("the models name no agent" if not named else "the models name two agents", hint=hint)
+    return named.pop()
+
+
+def untuned(provider: str, target: ChatTarget) -> NamedModel:
+    """The base model, asked where the tuned model is."""
+    base = (
+        replace(target, adapter=None) if isinstance(target, LocalTarget) else replace(target, model=target.base_model)
+    )
+    return NamedModel(provider, target.base_model, base, "base model")
+
+
+def _of_provider(project: Project, provider: str, model_id: str) -> NamedModel:
+    if not model_id:
+        raise UserError(f"no model in '{provider}:'", hint="provider:model, such as mistral:ft:open-mistral-7b:...")
+    if provider not in PROVIDERS and provider not in project.stack.providers:
+        hint = did_you_mean(provider, PROVIDERS) or one_of(PROVIDERS)
+        raise UserError(f"no provider '{provider}'", hint=hint)
+    opened = project.provider(provider)
+    try:
+        return NamedModel(provider, model_id, opened.chat_target(model_id))
+    except NotFound:
+        if provider != "local" or ("/" not in model_id and model_id != opened.defaults.base_model):
+            raise
+        return NamedModel(provider, model_id, LocalTarget(model_id, None))

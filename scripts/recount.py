@@ -1,0 +1,57 @@
+"""Recomputes a lock's numbers from inspect's logs, without gitune: `python scripts/recount.py LOCK [.gitune]`.
+
+Reads the logs that the lock names and prints accuracy, base_accuracy and latency_seconds as JSON; exits with 1 where
+the lock says otherwise. Answers are compared with their targets anew where the scorer is `exact`; the grades of other
+scorers are taken as the log has them.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from inspect_ai.log import EvalSample, read_eval_log
+
+
+def main(lock_file: str, folder: str = ".gitune") -> int:
+    said = yaml.safe_load(Path(lock_file).read_text(encoding="utf-8"))["benchmark"]
+    logs = {name: samples(Path(folder) / log) for name, log in said["logs"].items()}
+    found: dict[str, Any] = {
+        "cases": len({sample.id for sample in logs["challenger"]}),
+        "accuracy": round(statistics.fmean(value(sample, said["scorer"]) for sample in logs["challenger"]), 4),
+        "base_accuracy": None,
+        "latency_seconds": round(statistics.median(sample.output.time or 0.0 for sample in logs["latency"]), 3),
+    }
+    if "base" in logs:
+        if {(one.id, one.epoch) for one in logs["base"]} != {(one.id, one.epoch) for one in logs["challenger"]}:
+            print("the two models were not asked the same cases", file=sys.stderr)
+            return 1
+        found["base_accuracy"] = round(statistics.fmean(value(sample, said["scorer"]) for sample in logs["base"]), 4)
+    print(json.dumps(found, indent=2))
+    wrong = [name for name, number in found.items() if number != said[name]]
+    for name in wrong:
+        print(f"the lock says {name} {said[name]}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def samples(log: Path) -> list[EvalSample]:
+    found = read_eval_log(str(log)).samples or []
+    missing = [sample.id for sample in found if sample.error]
+    if missing:
+        raise SystemExit(f"{log}: case {missing[0]} has no answer")
+    return found
+
+
+def value(sample: EvalSample, scorer: str) -> float:
+    if scorer == "exact":
+        return float(sample.output.completion.strip() == str(sample.target).strip())
+    (score,) = (sample.scores or {}).values()
+    return float(str(score.value))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
