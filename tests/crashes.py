@@ -73,7 +73,10 @@ class Forks:
     def opened(cls) -> Iterator[Forks]:
         command = [sys.executable, "-m", "tests.crash_agents"]
         root = Path(__file__).parent.parent
-        with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        environment = {**os.environ, "HF_HUB_OFFLINE": "0"}  # a training in this process has set it
+        with subprocess.Popen(
+            command, cwd=root, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as program:
             yield cls(program)
             assert program.stdin is not None
             program.stdin.close()

@@ -126,7 +126,7 @@ def test_nothing_is_left_running_after_an_engine_was_killed(
     repository: Repository, server: mistral.MistralServer
 ) -> None:
     first = journey.start(repository, *UP)
-    journey.wait_until(lambda: server.requests, "the first call")
+    journey.wait_until(lambda: server.contents, "the first upload")
     engine = journey.engine_of(repository)
     assert engine is not None
     family = engine.children(recursive=True)

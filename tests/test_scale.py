@@ -162,7 +162,7 @@ def _checkpoints(fleet: Fleet) -> int:
 
 
 def _record_as_before(fleet: Fleet) -> None:
-    """Rewrite the state as gitune 0.4 recorded it."""
+    """Rewrite the state as it was recorded with a component and a Dataset for each agent."""
     data = read_json(fleet.checkpoint)
     stack, *others = data["checkpoint"]["latest"]["resources"]
     prefix = "urn:pulumi:training::gitune::"

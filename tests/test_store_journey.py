@@ -28,11 +28,11 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _recorded(repository: Repository) -> str:
-    """What the state says of the one dataset, as text."""
+    """What the state says of the datasets, as text."""
     files = FileState.at(f"file://{repository.root}/.gitune/pulumi", repository.root, "gitune", "dev")
     assert files is not None
-    (dataset,) = [r for r in files.deployment()["resources"] if r["type"].endswith("gitune:Dataset")]
-    return json.dumps(dataset["outputs"])
+    (datasets,) = [r for r in files.deployment()["resources"] if r["type"].endswith("gitune:Datasets")]
+    return json.dumps(datasets["outputs"])
 
 
 @contextmanager
@@ -46,11 +46,12 @@ def test_a_published_dataset_outlives_its_sources(repository: Repository, base_m
     journey.add_tiny_agent(repository, base_model, epochs=1)
     first = journey.call(repository, "up", "--json")
     assert first.code == 0, first.err
-    (published,) = (repository.root / ".gitune/store").iterdir()
+    (published,) = (path for path in (repository.root / ".gitune/store").iterdir() if path.name != "spending")
     here = repository.root / ".gitune/datasets" / published.name
     content = _files(here)
     assert _files(published) == content
-    assert f'"published": ".gitune/store/{published.name}"' in _recorded(repository)
+    assert '"store": ".gitune/store"' in _recorded(repository)
+    assert f'"tiny": "{published.name}"' in _recorded(repository)
     assert str(repository.root) not in _recorded(repository)
 
     shutil.rmtree(repository.root / ".gitune/store")
@@ -82,7 +83,8 @@ def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, 
         back = journey.call(repository, "up", "--json")
         assert (back.code, journey.outcome(back)["settled"]) == (0, True), back.err
         (here,) = (path for path in (repository.root / ".gitune/datasets").glob("*") if path.is_dir())
-        assert f'"published": "s3://{s3.BUCKET}/team/{here.name}"' in _recorded(repository)
+        assert f'"store": "s3://{s3.BUCKET}/team"' in _recorded(repository)
+        assert f'"tiny": "{here.name}"' in _recorded(repository)
         assert s3.SECRET not in _recorded(repository)
 
         with _no_network():  # what is published already needs none

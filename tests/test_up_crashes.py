@@ -50,10 +50,11 @@ ALL = [
     for first in range(1, 101, 10)
 ]
 SAMPLE = [
-    Share("Ctrl-C" if index % 3 == 2 else "kill -9", (Point(5 + 10 * index, PHASES[(index + index // 3) % 3]),))
-    for index in range(6)
+    Share("kill -9", (Point(12, "acted"),)),
+    Share("Ctrl-C", (Point(28, "received"),)),
+    Share("kill -9", (Point(44, "delivered"),)),
 ]
-"""Every tenth call of about sixty: the phases in turn, every third time with Ctrl-C."""
+"""Of about sixty calls: early, half-way and late, each phase once."""
 
 
 def ended_at(point: Point, sent: signal.Signals, repository: Repository, server: mistral.MistralServer) -> bool:

@@ -124,7 +124,7 @@ class _Run:
         started = time.monotonic()
         with handed_over(self.round, self.project) as targets:
             self._record(self.stack.up(targets, self._on_step, self.reporter.note))
-        note_spendings(self.project, self.deployment)
+        self._note_spendings()
         self.reporter.stage(stage, time.monotonic() - started)
 
     def train_all(self) -> Mapping[str, ModelState]:
@@ -185,6 +185,13 @@ class _Run:
         if change.action != "queue" or not any(c.agent == change.agent for c in self.changes):  # said in its bar
             self.changes.append(change)
             self.reporter.change(change)
+
+    def _note_spendings(self) -> None:
+        """A store that is away stops nobody: state and locks tell of the latest trainings until it is back."""
+        try:
+            note_spendings(self.project, self.deployment)
+        except UserError as error:
+            self.reporter.note(f"what was spent could not be noted: {error.message}")
 
     def _record(self, deployment: Mapping[str, Any]) -> None:
         self.deployment = deployment

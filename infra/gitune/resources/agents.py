@@ -54,6 +54,6 @@ def _say_nothing_of_each_step() -> None:
 
 
 def _aliases(spec: AgentSpec) -> list[str | pulumi.Alias]:
-    """Where the resource stood in stacks of gitune 0.4 and before: below a component for each agent."""
+    """Where the resource stood before 2026-11-23: below a component for each agent."""
     component = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::gitune:Agent::{spec.name}"
     return [pulumi.Alias(parent=component)]

@@ -57,7 +57,7 @@ class DatasetsProvider(dynamic.ResourceProvider):
 
 
 class DatasetProvider(dynamic.ResourceProvider):
-    """Of stacks that gitune 0.4 recorded, where each agent had a Dataset of its own: it goes, its files stay."""
+    """Of stacks in which each agent had a Dataset of its own, before 2026-11-23: it goes, its files stay."""
 
     serialize_as_secret_always = False
 
