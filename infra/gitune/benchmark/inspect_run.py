@@ -28,6 +28,7 @@ from gitune.benchmark.scores import Missing, Score
 from gitune.dataset.chat import as_dicts
 from gitune.errors import GituneError, ProviderError, Unavailable, UserError
 
+_JUDGED_TOGETHER = 32
 _FOREVER = CachePolicy(expiry=None, per_epoch=True)
 
 
@@ -156,7 +157,7 @@ class _Judge:
         self._guard: Guarded | None = None
         self._model: Model | None = None
         if grading.judge is not None:
-            self._guard = Guarded(open_answers(grading.judge.target, 1))
+            self._guard = Guarded(open_answers(grading.judge.target, _JUDGED_TOGETHER))
             self._model = inspect_model(grading.judge.name, grading.judge.target, self._guard)
 
     async def ask(self, prompt: str, max_new_tokens: int) -> str:
