@@ -24,6 +24,7 @@ from gitune.state import resource_outputs
 
 REPORT_POINTS = 0.08
 """What the status report of 2025-10-31 asked for: at least 8 points over the baseline."""
+_FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,15 @@ class Comparison:
 
     @property
     def caution(self) -> str:
-        """Why this proves little, where it does."""
+        """Why this proves little, where it does: hardly any cases, or an interval on both sides of the report's 8."""
         if self.paired is None:
             return ""
-        least = self.paired.detectable()
-        if least <= REPORT_POINTS:
+        interval, few = self.paired.interval(), len(self.cases) < _FEW
+        if not few and not interval.low < REPORT_POINTS <= interval.high:
             return ""
-        needed = math.ceil(len(self.cases) * (least / REPORT_POINTS) ** 2 / 10) * 10
-        what = "prove nothing" if len(self.cases) <= 30 else "are few"
+        least = self.paired.detectable()
+        needed = math.ceil(len(self.cases) * max(least / REPORT_POINTS, 1) ** 2 / 10) * 10
+        what = "prove nothing" if few else "are few"
         return (
             f"{len(self.cases)} cases {what}: a true difference under {least * 100:.0f} points would mostly go unseen "
             f"(4 of 5 such benchmarks find that much); {REPORT_POINTS * 100:.0f} points take about {needed:,} cases"
