@@ -306,3 +306,11 @@ def test_goes_on_where_it_was_stopped(project: Repository, server: Server, how: 
     assert (found["model"]["score"], found["baseline"]["score"]) == (1.0, 0.0)
     asked = sum(server.asked.values())
     assert asked - before < 2 * 24 + 3 - 4  # the first eight answers, at least some of them, are not asked for again
+
+
+def test_inspect_is_imported_only_where_something_is_asked() -> None:
+    code = (
+        "import sys, gitune.up, gitune.promote, gitune.commands.benchmark, gitune.benchmark.run; "
+        "sys.exit(any(name.split('.')[0] in ('inspect_ai', 'torch') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
