@@ -56,6 +56,10 @@ def jsonl(rows: Sequence[Any]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-crashes", action="store_true", help="kill at every crash point, not at a sample of them")
+
+
 @dataclass(frozen=True)
 class Repository:
     root: Path

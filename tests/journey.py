@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
-from tests.conftest import Repository, Result, agent_yaml
+from tests.conftest import Repository, Result, agent_yaml, case, example
 
 GITUNE = Path(sys.executable).parent / "gitune"
 
@@ -119,3 +120,18 @@ def add_tiny_agent(repository: Repository, base_model: Path, **hyperparameters: 
         gate={"min_improvement": -1.0, "max_regression": 1.0, "max_latency_seconds": 60},
     )
     repository.add_agent("tiny", spec)
+
+
+def add_hosted_agents(
+    repository: Repository, provider: str, count: int = 5, declare: Sequence[str] = ("models",)
+) -> None:
+    """Agents of the stack `training`, with one candidate, few examples and one case each: `up` takes seconds."""
+    config = {"gitune:declare": list(declare), "gitune:locks": "agents"}
+    repository.write("Pulumi.training.yaml", yaml.safe_dump({"config": config}))
+    for agent in range(count):
+        spec = agent_yaml(
+            training=[{"provider": provider}],
+            gate={"min_improvement": -1.0, "max_regression": 1.0, "max_latency_seconds": 60},
+        )
+        examples = [example(f"message {number} to agent {agent}", f"intent_{number % 3}") for number in range(12)]
+        repository.add_agent(f"agent-{agent}", spec, examples, [case("c0", "a question", "intent_0")])

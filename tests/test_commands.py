@@ -28,7 +28,7 @@ def test_every_command_has_help(name: str) -> None:
     assert command.help
     assert command.name == name
     for parameter in command.params:
-        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+        assert not isinstance(parameter, click.Candidate) or parameter.help, parameter.name
 
 
 def test_the_first_help_names_every_command(gitune: Callable[..., Result]) -> None:

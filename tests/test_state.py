@@ -56,6 +56,16 @@ def test_a_lock_of_another_machine_is_never_called_dead(tmp_path: Path) -> None:
     assert not lock.dead
 
 
+def test_only_an_old_lock_of_another_machine_is_not_waited_for(tmp_path: Path) -> None:
+    (here,) = _state(tmp_path).locks()
+    (there,) = _state(tmp_path, hostname="elsewhere").locks()
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert there.abandoned(tomorrow, watched_seconds=60)
+    assert not there.abandoned(tomorrow, watched_seconds=0)  # perhaps our clock is a day ahead
+    assert not there.abandoned(datetime.now(UTC), watched_seconds=60)
+    assert not here.abandoned(tomorrow, watched_seconds=60)
+
+
 @pytest.mark.parametrize("url", ["s3://bucket", "https://api.pulumi.com", ""])
 def test_other_backends_have_no_files(url: str, tmp_path: Path) -> None:
     assert FileState.at(url, tmp_path, "gitune", "dev") is None

@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader sees the old text or the new, never a part."""
+def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace the file in one step: a reader sees the old text or the new, never a part.
+
+    `durable` waits for the disk. What can be made again need not: a machine that loses power may leave it empty.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:

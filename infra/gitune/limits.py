@@ -7,7 +7,7 @@ repository knows it, and the next job does not have to find it out again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from gitune.errors import ProviderError, QuotaExceeded, Retired, Unanswered, Unauthorized, Unavailable, explain
@@ -17,6 +17,10 @@ Excess = Literal["fails", "waits", "refused"]
 Kind = Literal["concurrent", "lifetime", "closed", "unauthorized", "unavailable"]
 REMEMBERED_SECONDS = 7 * 86_400.0
 """A limit that was learned is tried again after a week: accounts are upgraded."""
+REFUSED_SECONDS = 3600.0
+"""So long, where a job too many is refused at once: to try costs nothing, and 429 may have meant requests, not jobs."""
+IN_A_ROW_SECONDS = 3600.0
+"""Answers further apart than this are not of one row."""
 RETIRED_SECONDS = 86_400.0
 """An API that is gone is asked again after a day."""
 
@@ -44,7 +48,7 @@ class Heard:
     job_id: str = ""
     """The job that failed, where the answer came after it had been accepted."""
     beside: int = 0
-    """Jobs of the account that ran as this one was sent: a full house means that no more than these fit."""
+    """Of a full house: the most jobs of the account that were seen to run since this one was sent. No more fit."""
     retry_after: float | None = None
     """Seconds, where the provider said so."""
     count: int = 1
@@ -123,10 +127,10 @@ def hear(
         kind,
         explain(error),
         now,
-        job_id=job_id,
+        job_id=job_id or (same.job_id if same else ""),  # or its late failure would be heard again
         beside=beside,
         retry_after=getattr(error, "retry_after", None),
-        count=same.count + 1 if same and kind in ("concurrent", "unavailable") else 1,
+        count=same.count + 1 if same and now - same.at < IN_A_ROW_SECONDS else 1,
         declared=_text(declared),
     )
     return (*(item for item in kept if item is not same), new)
@@ -153,9 +157,8 @@ def known_limits(
     closed = _newest(mine, "closed", now - RETIRED_SECONDS) or _newest(mine, "unauthorized", started)
     waits = [_wait(item, backoff) for item in mine if item.kind in ("concurrent", "unavailable")]
     not_before, said = max(waits, default=(0.0, ""))
-    learned = [
-        item for item in mine if item.kind == "concurrent" and item.beside and now - item.at < REMEMBERED_SECONDS
-    ]
+    remembered = REMEMBERED_SECONDS if declared.excess == "fails" else REFUSED_SECONDS
+    learned = [item for item in mine if item.kind == "concurrent" and item.beside and now - item.at < remembered]
     running = declared.running
     if learned:
         least = max(max(learned, key=lambda item: item.at).beside, live)
@@ -172,14 +175,24 @@ def known_limits(
     )
 
 
+def raised(heard: Iterable[Heard], running: Mapping[str, int]) -> tuple[Heard, ...]:
+    """What was heard, with what is seen to run now, by provider: a full house cannot be smaller than that."""
+    return tuple(
+        replace(item, beside=running[item.provider])
+        if item.kind == "concurrent" and running.get(item.provider, 0) > item.beside
+        else item
+        for item in heard
+    )
+
+
 def _newest(heard: Iterable[Heard], kind: Kind, since: float) -> Heard | None:
     found = [item for item in heard if item.kind == kind and item.at >= since]
     return max(found, key=lambda item: item.at, default=None)
 
 
 def _wait(item: Heard, backoff: Callable[[int, str], float]) -> tuple[float, str]:
-    seconds = item.retry_after if item.retry_after is not None else backoff(item.count, item.provider)
-    return item.at + seconds, item.said
+    """Retry-After is the least: a server that goes on saying "in a second" is asked less and less often, too."""
+    return item.at + max(item.retry_after or 0.0, backoff(item.count, item.provider)), item.said
 
 
 def _text(declared: Declared) -> str:

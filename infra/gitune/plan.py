@@ -145,7 +145,7 @@ def _deployment_change(step: Step) -> Change:
 def plan_changes(project: Project) -> tuple[Change, ...]:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
     wanted = read_wishes(project)
-    stack = PulumiStack.open(project)
+    stack = PulumiStack.open(project, wanted)
     deployment = stack.recorded()
     outputs = resource_outputs(deployment, "FineTunedModel")
     recorded = {agent: ModelState.from_outputs(found) for agent, found in outputs.items()}

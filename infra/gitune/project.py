@@ -6,18 +6,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gitune.benchmark.cases import check_cases
-from gitune.dataset.build import Dataset, assemble, finish
-from gitune.dataset.render import FORMATS
-from gitune.dataset.upload import unsendable
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
 from gitune.providers import check_settings, open_provider, provider_settings
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.providers.settings import ProviderSettings
 from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
 from gitune.yaml_source import YamlSource, parse_yaml
+
+if TYPE_CHECKING:
+    from gitune.dataset import Dataset
 
 PROJECT_FILE = "Pulumi.yaml"
 
@@ -164,6 +163,9 @@ def training_request(candidate: Candidate, project: Project, fingerprint: str) -
 
 def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tuple[list[Problem], Dataset | None]:
     """What is wrong, and the dataset if its sources are right."""
+    from gitune.benchmark.cases import check_cases  # imported here: the engine's own processes only open projects
+    from gitune.dataset.build import assemble, finish
+
     assembled = assemble(spec, project.root)
     problems = [*assembled.problems, *check_cases(spec, project.root)]
     file = spec.file.relative_to(project.root).as_posix()
@@ -192,6 +194,9 @@ def _unsendable(spec: AgentSpec, stack: StackSpec, dataset: Dataset, source: Yam
 
     A provider of another package writes files of its own kind, so of these nothing is known.
     """
+    from gitune.dataset.render import FORMATS
+    from gitune.dataset.upload import unsendable
+
     forms = {FORMATS[c.provider].name: c.provider for c in candidates_of(spec, stack) if c.provider in FORMATS}
     for form in forms.values():
         for problem in unsendable(dataset, form):

@@ -46,18 +46,23 @@ class ModelState:
     """Seconds since 1970 until which a submission without an answer may still turn up."""
     heard: tuple[Heard, ...] = ()
     """What this agent's submissions told of limits, for all agents to know."""
+    forgiven: tuple[str, ...] = ()
+    """IDs of failed jobs, since somebody asked to try anew and until a job takes their place."""
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any]) -> ModelState:
         known = {item.name: outputs[item.name] for item in fields(cls) if outputs.get(item.name) is not None}
         if "heard" in known:
             known["heard"] = tuple(Heard.from_dict(item) for item in known["heard"])
+        if "forgiven" in known:
+            known["forgiven"] = tuple(known["forgiven"])
         if "beside" in known:
             known["beside"] = int(known["beside"])
         return cls(**{"status": "lost", **known})
 
     def outputs(self) -> dict[str, Any]:
-        return {**asdict(self), "heard": [item.as_dict() for item in self.heard]}
+        lists = {"heard": [item.as_dict() for item in self.heard], "forgiven": list(self.forgiven)}
+        return {**asdict(self), **lists}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def target(
     `recorded` is what is recorded now, with what was heard since; `declared` is by provider.
     """
     keys = tuple(request.key for request in requests)
-    request, reason = requests[decision.option], "; ".join(decision.reasons)
+    request, reason = requests[decision.candidate], "; ".join(decision.reasons)
     if decision.action == "adopt" and decision.job is not None:
         return Target(keys, _of_job(decision.job, request, recorded, reason))
     since = now if recorded.queued_at is None else recorded.queued_at
@@ -115,14 +120,15 @@ def target(
         rejected={key: why for key, why in recorded.rejected.items() if key in keys},
         not_before=recorded.not_before,
         heard=recorded.heard,
+        forgiven=recorded.forgiven,
     )
     if decision.action == "submit":
         rejected = {key: why for key, why in plain.rejected.items() if key != request.key}
         sent = replace(plain, beside=decision.beside, rejected=rejected, not_before=0.0)
-        return Target(keys, sent, decision.option, declared.get(request.provider, Declared()))
+        return Target(keys, sent, decision.candidate, declared.get(request.provider, Declared()))
     if decision.action == "stop":
         job_id = decision.job.job_id if decision.job else ""
-        return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=None))
+        return Target(keys, replace(plain, status="failed", job_id=job_id, queued_at=recorded.queued_at))
     return Target(keys, plain)
 
 
@@ -134,15 +140,18 @@ def submit(wanted: Target, request: TrainingRequest, dataset: Path, open_provide
     return _of_job(job, request, wanted.state, wanted.state.reason)
 
 
-def refuse(wanted: Target, request: TrainingRequest, error: ProviderError, now: float) -> ModelState:
-    """What is to be recorded when the candidate was not taken. Pure; the next round decides what follows."""
+def refuse(wanted: Target, request: TrainingRequest, error: ProviderError, now: float, *, taken: int = 0) -> ModelState:
+    """What is to be recorded when the candidate was not taken. Pure; the next round decides what follows.
+
+    `taken` are the jobs that its provider took in this pass before: they run beside it, too.
+    """
     state = wanted.state
     reason = "; ".join(part for part in (state.reason, f"{request.provider}: {explain(error)}") if part)
     if isinstance(error, Unanswered):
         return replace(state, reason=reason, not_before=now + error.retry_after)
     if meaning(error) == "stop":
         return replace(state, status="failed", reason=reason, rejected={request.key: reason}, queued_at=None)
-    heard = hear(error, request.provider, wanted.declared, now, state.heard, beside=state.beside or 0)
+    heard = hear(error, request.provider, wanted.declared, now, state.heard, beside=(state.beside or 0) + taken)
     return replace(state, reason=reason, heard=heard)
 
 
@@ -188,9 +197,9 @@ def _of_job(job: Job, request: TrainingRequest, recorded: ModelState, reason: st
         provider=request.provider,
         base_model=request.base_model,
         beside=recorded.beside if same else None,
-        refused_at={},
         rejected={},
         not_before=0.0,
+        forgiven=(),
     )
     # why a job is here is told once, when it comes; later nobody knows it any more
     return _with_job(start, job, reason or (recorded.reason if same and recorded.job_id == job.job_id else ""))
@@ -208,6 +217,7 @@ def _with_job(state: ModelState, job: Job, reason: str) -> ModelState:
         seconds=None if job.live else job.seconds,
         cost_usd=None if job.live else job.cost_usd,
         queued_at=None if status == "succeeded" else state.queued_at,
+        refused_at={} if status == "succeeded" else state.refused_at,  # a job too many may still fail
         beside=None if status == "succeeded" else state.beside,
     )
 

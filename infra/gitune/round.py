@@ -14,16 +14,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gitune.errors import NotFound, ProviderError
-from gitune.limits import Heard, Limits, hear, known_limits
+from gitune.limits import Heard, Limits, hear, known_limits, raised
 from gitune.lock import read_lock
 from gitune.project import Project
 from gitune.providers.base import Job, ListsAllJobs, TrainingKey
 from gitune.providers.needs import declared_limits
 from gitune.reconcile import ModelState, Target, holds_model, lost, target
-from gitune.scheduler import Option, Use, Wanted, backoff_seconds, decide, earliest
-from gitune.wishes import Wish
+from gitune.scheduler import Candidate, Use, Wanted, backoff_seconds, decide, earliest
+
+if TYPE_CHECKING:
+    from gitune.wishes import Wish
 
 ROUND_VARIABLE = "GITUNE_ROUND"
 """Names the file with the targets of this pass of the engine."""
@@ -43,6 +46,8 @@ class Round:
     """Seconds since 1970 at which the clock alone may change a target; None: never."""
     silent: Mapping[str, Heard] = field(default_factory=dict)
     """Providers whose list could not be had, and what they said."""
+    seen: Mapping[str, Job | None] = field(default_factory=dict)
+    """By training key, what providers said: the job, or None where there was none."""
 
     @property
     def states(self) -> dict[str, ModelState]:
@@ -53,11 +58,12 @@ class Round:
     def due(self) -> bool:
         """Whether the engine has something to do now: more than to write down that models are there.
 
-        That is recorded by the pass that follows the gate.
+        That is recorded by the pass that follows the gate. From when on something counts is recorded at once, or the
+        next round would count anew.
         """
         return any(
             wanted.submit is not None
-            or (wanted.state.status != self._before(agent).status and wanted.state.status != "succeeded")
+            or (wanted.state.status != "succeeded" and _news(wanted.state) != _news(self._before(agent)))
             for agent, wanted in self.targets.items()
         )
 
@@ -84,28 +90,32 @@ def take_round(
     started: float | None = None,
     retry: bool = False,
     before: Mapping[str, Heard] | None = None,
+    known: Mapping[str, Job | None] | None = None,
 ) -> Round:
     """Ask, and decide. Starts nothing.
 
     `recorded` is by agent; `now` and `started`, when this command began, are in seconds since 1970; `before` is
-    Round.silent of the round before, so that a provider that does not answer is asked less and less often.
+    Round.silent of the round before, so that a provider that does not answer is asked less and less often. `known` is
+    its Round.seen: then only jobs that may have changed are asked for, unless somebody is to be submitted.
     """
-    look = _Look(project, wishes, recorded, now, before or {})
+    look = _Look(project, wishes, recorded, now, before or {}, known or {}, retry)
     states = look.states
     limits = look.limits(now if started is None else started)
     decisions = decide(
-        [_wanted(wish, states[wish.agent], retry) for wish in wishes],
+        [_wanted(wish, states[wish.agent]) for wish in wishes],
         look.jobs,
         look.use,
         limits,
         now,
     )
+    if look.remembered and any(decision.action == "submit" for decision in decisions.values()):
+        return take_round(project, wishes, recorded, now, started=started, retry=retry, before=before)
     declared = {name: declared_limits(name, project.settings(name)) for name in look.providers}
     targets = {
         wish.agent: target(decisions[wish.agent], wish.requests, states[wish.agent], declared, now) for wish in wishes
     }
     jobs = {agent: decision.job for agent, decision in decisions.items() if decision.job is not None}
-    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent)
+    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent, look.seen)
 
 
 class _Look:
@@ -118,6 +128,8 @@ class _Look:
         recorded: Mapping[str, ModelState],
         now: float,
         before: Mapping[str, Heard],
+        known: Mapping[str, Job | None],
+        retry: bool,
     ) -> None:
         self._project = project
         self._now = now
@@ -127,10 +139,18 @@ class _Look:
         self.jobs: dict[str, Job] = {}
         self.use: dict[str, Use] = {}
         self.silent: dict[str, Heard] = {}
+        self._running: dict[str, int] = {}
+        self._known = known
+        self.remembered = False
+        """Whether somebody was not asked for because of what is known."""
+        self.seen: dict[str, Job | None] = {}
         self.providers = self._list()
         for wish in wishes:
             self._complete(wish)
+            if retry:
+                self._forgive(wish)
         self._count()
+        self._raise_limits()
 
     def limits(self, started: float) -> dict[str, Limits]:
         """By provider, with what all agents have heard."""
@@ -158,25 +178,50 @@ class _Look:
                 asked = keys.setdefault(request.provider, set())
                 # where no job can be sent, nobody need be asked, unless a job of ours is there
                 if request.key == state.key or not (settled or refused):
-                    asked.add(request.key)
+                    if self._is_known(request.key, state):
+                        self._remember(request.key)
+                    else:
+                        asked.add(request.key)
         for provider, wanted in keys.items():
             if not wanted or self._is_asked_later(provider):
                 continue
             try:
                 listed = self._project.provider(provider).list_jobs(wanted)
                 self.jobs.update({str(key): job for key, job in listed.items()})
+                self.seen.update({key: listed.get(key) for key in wanted})
             except ProviderError as error:
                 self._is_silent(provider, error)
         return tuple(keys)
+
+    def _is_known(self, key: str, state: ModelState) -> bool:
+        """Whether nothing can have changed but by others: no job was there and none was sent, or it has ended."""
+        if key not in self._known:
+            return False
+        job = self._known[key]
+        if key == state.key and (state.status == "running" or state.not_before):
+            return job is not None and not job.live and job.job_id == state.job_id
+        return job is None or not job.live
+
+    def _remember(self, key: str) -> None:
+        self.remembered = True
+        self.seen[key] = job = self._known[key]
+        if job is not None:
+            self.jobs[key] = job
 
     def _complete(self, wish: Wish) -> None:
         """What the list does not have: jobs that nobody could tell of, models without a job, what answers tell."""
         state = self.states[wish.agent]
         if state.status in ("running", "succeeded") and state.key in wish.keys and state.key not in self.jobs:
-            if state.provider in self.silent or self._is_held(state):
+            found = None if state.provider in self.silent else self._found(state)
+            if found is not None:
+                self.jobs[state.key] = found
+            elif state.provider in self.silent or self._is_held(state):
                 self.jobs[state.key] = _recorded_job(state)
             else:
                 self.states[wish.agent] = state = lost(state)
+        elif state.status == "failed" and state.job_id and state.key in wish.keys and state.provider in self.silent:
+            # nobody tells of the failed job now, and it must not be paid for anew elsewhere
+            self.states[wish.agent] = state = replace(state, rejected={**state.rejected, state.key: state.reason})
         elif state == _UNRECORDED and not any(key in self.jobs for key in wish.keys):
             self._adopt_locked(wish)
         for request in wish.requests:
@@ -188,6 +233,22 @@ class _Look:
                     job.error, request.provider, declared, self._now, state.heard, job_id=job.job_id, beside=beside
                 )
                 self.states[wish.agent] = state = replace(state, heard=heard)
+
+    def _forgive(self, wish: Wish) -> None:
+        """What failed is tried anew: when its turn comes, which may be many rounds later."""
+        failed = [self.jobs[key] for key in wish.keys if key in self.jobs and self.jobs[key].status == "failed"]
+        forgiven = tuple(job.job_id for job in failed)
+        state = self.states[wish.agent]
+        queued_at = None if state.status == "failed" else state.queued_at
+        self.states[wish.agent] = replace(state, rejected={}, refused_at={}, forgiven=forgiven, queued_at=queued_at)
+
+    def _found(self, state: ModelState) -> Job | None:
+        """A job that is recorded, but that no list shows: lists lag behind."""
+        try:
+            return self._project.provider(state.provider).find_job(TrainingKey(state.key))
+        except ProviderError as error:
+            self._is_silent(state.provider, error)
+            return None
 
     def _is_held(self, state: ModelState) -> bool:
         try:
@@ -236,18 +297,34 @@ class _Look:
         for name in sorted(names):
             self.use[name] = Use(answered=False) if name in self.silent else self._use(name)
 
+    def _raise_limits(self) -> None:
+        """What an answer taught of a limit is too little if more jobs run."""
+        for agent, state in self.states.items():
+            if state.heard:
+                self.states[agent] = replace(state, heard=raised(state.heard, self._running))
+
     def _use(self, name: str) -> Use:
+        """Of all jobs of the account where the provider lists them, and always of ours: a list may lag behind."""
         provider = self._project.provider(name)
-        if not isinstance(provider, ListsAllJobs):
-            ours = [
-                self.jobs[r.key] for w in self._wishes for r in w.requests if r.key in self.jobs and r.provider == name
-            ]
-            return _use_of([(job.status, job.live) for job in ours])
+        ours = {job.job_id: (job.status, job.live) for job in self._jobs_at(name)}
         try:
-            return _use_of([(job.status, job.live) for job in provider.all_jobs()])
+            listed = provider.all_jobs() if isinstance(provider, ListsAllJobs) else ()
         except ProviderError as error:
             self._is_silent(name, error)
             return Use(answered=False)
+        use = _use_of(ours | {job.job_id: (job.status, job.live) for job in listed})
+        self._running[name] = use.live - use.waiting
+        lost_answers = sum(
+            state.provider == name and self._now < state.not_before and state.key not in self.jobs
+            for state in self.states.values()
+        )
+        return replace(use, live=use.live + lost_answers, used=use.used + lost_answers)
+
+    def _jobs_at(self, provider: str) -> Iterator[Job]:
+        for wish in self._wishes:
+            for request in wish.requests:
+                if request.provider == provider and request.key in self.jobs:
+                    yield self.jobs[request.key]
 
     def _is_taken(self, key: str) -> bool:
         job = self.jobs.get(key)
@@ -279,9 +356,14 @@ class _Look:
         self.silent[provider] = heard[-1]
 
 
-def _use_of(jobs: Sequence[tuple[str, bool]]) -> Use:
-    live = [status for status, is_live in jobs if is_live]
-    return Use(len(live), live.count("queued"), sum(status != "failed" for status, _ in jobs))
+def _news(state: ModelState) -> tuple[object, ...]:
+    heard = [(item.at, item.beside) for item in state.heard]
+    return state.status, heard, state.refused_at, state.rejected, state.forgiven
+
+
+def _use_of(jobs: Mapping[str, tuple[str, bool]]) -> Use:
+    live = [status for status, is_live in jobs.values() if is_live]
+    return Use(len(live), live.count("queued"), sum(status != "failed" for status, _ in jobs.values()))
 
 
 def _recorded_job(state: ModelState) -> Job:
@@ -297,20 +379,20 @@ def _recorded_job(state: ModelState) -> Job:
     )
 
 
-def _wanted(wish: Wish, state: ModelState, retry: bool) -> Wanted:
-    options = tuple(
-        Option(request.provider, request.key, wait, refused)
+def _wanted(wish: Wish, state: ModelState) -> Wanted:
+    candidates = tuple(
+        Candidate(request.provider, request.key, wait, refused)
         for request, wait, refused in zip(wish.requests, wish.waits, wish.refused, strict=True)
     )
     return Wanted(
         wish.agent,
-        options,
+        candidates,
         size=wish.examples,
         queued_at=state.queued_at,
         refused_at=state.refused_at,
         rejected=state.rejected,
         not_before=state.not_before,
-        retry=retry,
+        forgiven=state.forgiven,
     )
 
 

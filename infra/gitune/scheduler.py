@@ -6,10 +6,11 @@ says of the same facts is the same, so it may be called as often as one likes, b
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from gitune.errors import ProviderError, QuotaExceeded, Rejected, Retired, Unauthorized, Unavailable, explain
 from gitune.limits import Limits
@@ -17,12 +18,13 @@ from gitune.providers.base import Job
 
 Meaning = Literal["queue", "next", "stop"]
 Action = Literal["adopt", "submit", "queue", "stop"]
+_NO_REASON = ProviderError("the job failed, and its provider gives no reason", hint="run: gitune up --retry")
 PROBE_SECONDS = 3600.0
 """Between two tries of a limit that does not free up by itself, where a candidate says that it is waited out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Candidate:
     """One candidate of one agent, as far as the decision depends on it."""
 
     provider: str
@@ -38,7 +40,7 @@ class Wanted:
     """One agent's wish, and what is recorded of it."""
 
     agent: str
-    options: tuple[Option, ...]
+    candidates: tuple[Candidate, ...]
     size: float = 0.0
     """Of two agents that have waited equally long the larger goes first, because the last one to start ends last."""
     queued_at: float | None = None
@@ -49,8 +51,8 @@ class Wanted:
     """By training key: why it was refused for what it is."""
     not_before: float = 0.0
     """Seconds since 1970 until which a submission without an answer may still turn up."""
-    retry: bool = False
-    """What failed or was rejected is tried anew."""
+    forgiven: tuple[str, ...] = ()
+    """IDs of failed jobs: somebody asked to try anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,14 @@ class Decision:
     """What is to be done for one agent."""
 
     action: Action
-    option: int
-    """The candidate that it is about: an index of Wanted.options."""
+    candidate: int
+    """The candidate that it is about: an index of Wanted.candidates."""
     reasons: tuple[str, ...] = ()
     """Why the candidates before it were passed over, then why it waits or stops."""
     job: Job | None = None
     """Of `adopt`: the job that is taken."""
     beside: int = 0
-    """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, this is the limit."""
+    """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, no fewer fit."""
     until: float | None = None
     """Of `queue`: when the clock alone may change it. None: only when a job ends."""
     refused_at: Mapping[str, float] = field(default_factory=dict)
@@ -146,48 +148,59 @@ def backoff_seconds(attempt: int, who: str, *, first: float = 5.0, longest: floa
 
 
 def _adopted(agent: Wanted, jobs: Mapping[str, Job]) -> Decision | None:
-    for number, option in enumerate(agent.options):
-        job = jobs.get(option.key)
+    for number, candidate in enumerate(agent.candidates):
+        job = jobs.get(candidate.key)
         if job is not None and (job.live or job.status == "succeeded"):
             return Decision("adopt", number, job=job)
     return None
 
 
 def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -> Decision:
+    """The first candidate that is not ruled out."""
     passed: tuple[str, ...] = ()
-    waits: dict[str, float] = {}
-    for number, option in enumerate(agent.options):
-        job = jobs.get(option.key)
-        failed = job.error if job is not None and job.status == "failed" else None
-        if failed is not None and meaning(failed) == "stop" and not agent.retry:
-            return Decision("stop", number, (*passed, f"{option.provider}: {explain(failed)}"), job)
-        if option.key in agent.rejected and not agent.retry:
-            return Decision("stop", number, (agent.rejected[option.key],))
-        barred = option.refused or slots.closed(option.provider)
-        if not barred and failed is not None and isinstance(failed, Retired | Unauthorized):
+    # kept also of who was waited for long enough, or has room by now: or it would be waited for anew
+    waits = {c.key: agent.refused_at[c.key] for c in agent.candidates if c.key in agent.refused_at}
+
+    def decision(action: Action, number: int, *why: str, **facts: Any) -> Decision:
+        return Decision(action, number, (*passed, *why), refused_at=waits, **facts)
+
+    for number, candidate in enumerate(agent.candidates):
+        name = candidate.provider
+        job = jobs.get(candidate.key)
+        failed = _failure(job, agent)
+        if failed is not None and meaning(failed) == "stop":
+            return decision("stop", number, f"{name}: {explain(failed)}", job=job)
+        if candidate.key in agent.rejected:
+            return replace(decision("stop", number), reasons=(agent.rejected[candidate.key],))
+        barred = candidate.refused or slots.closed(name)
+        if not barred and isinstance(failed, Retired | Unauthorized):
             barred = explain(failed)
         if barred:
-            passed = (*passed, f"{option.provider}: {barred}")
+            passed = (*passed, f"{name}: {barred}")
             continue
-        full = slots.full(option.provider)
+        full = slots.full(name, waits_it_out=candidate.wait_seconds is not None)
         if full is None and now < agent.not_before:
             full = _Full("the answer to its submission was lost, and its job may still turn up", until=agent.not_before)
         if full is None:
-            return Decision("submit", number, passed, beside=slots.take(option.provider), refused_at=waits)
-        since = agent.refused_at.get(option.key, now)
-        deadline = None if option.wait_seconds is None else since + option.wait_seconds
-        over = full.spent if deadline is None else now >= deadline
-        if over:
-            late = "" if deadline is None else ", and was waited for long enough"
-            passed = (*passed, f"{option.provider}: {full.reason}{late}")
-            continue
-        if deadline is not None:
-            waits[option.key] = since
-        slots.reserve(option.provider)
-        moments = [moment for moment in (full.until, deadline) if moment is not None]
-        until = min(moments, default=None)
-        return Decision("queue", number, (*passed, f"{option.provider}: {full.reason}"), until=until, refused_at=waits)
-    return Decision("stop", len(agent.options) - 1, (*passed, "no candidate is left"))
+            return decision("submit", number, beside=slots.take(name))
+        if candidate.wait_seconds is None:
+            deadline, over, late = math.inf, full.spent, ""
+        else:
+            deadline = waits.setdefault(candidate.key, now) + candidate.wait_seconds
+            over, late = now >= deadline, ", and was waited for long enough"
+        if not over:
+            slots.reserve(name)
+            until = min(math.inf if full.until is None else full.until, deadline)
+            return decision("queue", number, f"{name}: {full.reason}", until=None if until == math.inf else until)
+        passed = (*passed, f"{name}: {full.reason}{late}")
+    return decision("stop", len(agent.candidates) - 1, "no candidate is left")
+
+
+def _failure(job: Job | None, agent: Wanted) -> ProviderError | None:
+    """Why the job failed, unless somebody asked to try anew since."""
+    if job is None or job.status != "failed" or job.job_id in agent.forgiven:
+        return None
+    return job.error or _NO_REASON
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +218,22 @@ class _Slots:
 
     def __init__(self, use: Mapping[str, Use], limits: Mapping[str, Limits], now: float) -> None:
         self._use = dict(use)
+        self._live = {provider: known.live for provider, known in use.items()}
         self._limits = limits
         self._now = now
 
     def closed(self, provider: str) -> str:
         return self._of(provider)[1].closed
 
-    def full(self, provider: str) -> _Full | None:
+    def full(self, provider: str, *, waits_it_out: bool) -> _Full | None:
         """None where a job may be submitted."""
         use, limits = self._of(provider)
         if limits.total is not None and use.used >= limits.total:
             return _Full(f"all {limits.total} job(s) that it may ever run are used or spoken for", spent=True)
-        if limits.spent and self._now < limits.spent_at + PROBE_SECONDS:
+        if limits.spent and not (waits_it_out and self._now >= limits.spent_at + PROBE_SECONDS):
             return _Full(limits.spent, spent=True, until=limits.spent_at + PROBE_SECONDS)
+        if limits.spent and use.waiting:
+            return _Full(limits.spent, spent=True)  # one job tells whether the limit was raised
         if self._now < limits.not_before:
             return _Full(limits.said or "no answer", until=limits.not_before)
         if not use.answered:
@@ -229,10 +245,10 @@ class _Slots:
         return None
 
     def take(self, provider: str) -> int:
-        """Give the room to one job. Returns how many jobs run beside it."""
+        """Give the room to one job. Returns how many jobs are known to run beside it: those sent with it may not."""
         use, _ = self._of(provider)
         self._use[provider] = replace(use, live=use.live + 1, waiting=use.waiting + 1, used=use.used + 1)
-        return use.live
+        return self._live.get(provider, 0)
 
     def reserve(self, provider: str) -> None:
         """Who waits here will use one of the jobs that the account has for life."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +16,16 @@ from typing import Any
 from pulumi import automation
 from pulumi.automation import events
 from pulumi.automation._stack import StackInitMode  # the constructor takes it, but the package does not export it
+from semver import VersionInfo
 
 from gitune.backend import backend_url, file_state
+from gitune.checked import CHECKED_VARIABLE, hand_over
 from gitune.engine.install import Engine, engine_environment, ensure_engine
 from gitune.errors import EngineError
 from gitune.project import Project
 from gitune.round import ROUND_VARIABLE
-from gitune.state import RESOURCE_PREFIX, without_pending
+from gitune.state import RESOURCE_PREFIX, FileState, without_pending
+from gitune.wishes import Wish
 
 _LOCK_POLL_SECONDS = 1.0
 
@@ -46,21 +50,30 @@ Notify = Callable[[str], None]
 class PulumiStack:
     """One stack of one project. Open it with `PulumiStack.open`."""
 
-    def __init__(self, project: Project, engine: Engine, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, project: Project, engine: Engine, environment: Mapping[str, str], wishes: Sequence[Wish] = ()
+    ) -> None:
         self._project = project
         self._environment = dict(environment)
         self._files = file_state(project)
-        command = automation.PulumiCommand(root=str(engine.root) if engine.root else None)
         self._workspace = automation.LocalWorkspace(
-            work_dir=str(project.root), env_vars=self._environment, pulumi_command=command
+            work_dir=str(project.root), env_vars=self._environment, pulumi_command=_LeanCommand(engine)
         )
         self._stack: automation.Stack | None = None
+        if wishes:
+            # A killed command leaves it to the engine, which reads it when it starts; the system clears it away.
+            self._checked = tempfile.NamedTemporaryFile(prefix="gitune-checked-", suffix=".json")  # noqa: SIM115
+            self._environment[CHECKED_VARIABLE] = self._checked.name
+            hand_over(wishes, Path(self._checked.name))
 
     @classmethod
-    def open(cls, project: Project) -> PulumiStack:
-        """Find the engine, and the backend's address. Raises EngineError."""
+    def open(cls, project: Project, wishes: Sequence[Wish] = ()) -> PulumiStack:
+        """Find the engine, and the backend's address. Raises EngineError.
+
+        `wishes` are those of all agents, as this command checked them: no dataset is built again.
+        """
         engine = ensure_engine()
-        return cls(project, engine, stack_environment(project.root, engine))
+        return cls(project, engine, stack_environment(project.root, engine), wishes)
 
     def recorded(self) -> Mapping[str, Any]:
         """The deployment as it was last recorded; empty before the first pass."""
@@ -70,26 +83,42 @@ class PulumiStack:
         return exported or {}
 
     def mend(self, notify: Notify) -> None:
-        """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner."""
+        """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner.
+
+        Whether the owner lives is known on its own machine only. Raises EngineError for a lock of another machine that
+        is older than any pass.
+        """
         if self._files is None:
             return
-        said = ""
-        while locks := list(self._files.locks()):
-            for lock in locks:
-                if lock.dead:
-                    self._files.remove_lock(lock)
-                    notify(f"removed the lock of a dead engine ({lock})")
-                elif said != str(lock):
-                    said = str(lock)
-                    notify(f"waiting for another engine ({lock})")
-            if said:
-                time.sleep(_LOCK_POLL_SECONDS)
+        self._wait_for_locks(self._files, notify)
         deployment = self._files.deployment()
         if deployment.get("pending_operations"):
             count = len(deployment["pending_operations"])
             cleaned = automation.Deployment(version=3, deployment=without_pending(deployment))
-            self._selected().import_stack(cleaned)
-            notify(f"resolved {count} operation(s) that a killed engine left pending")
+            try:
+                self._selected().import_stack(cleaned)
+            except automation.ConcurrentUpdateError:  # another engine has begun: these were its own
+                self.mend(notify)
+            else:
+                notify(f"resolved {count} operation(s) that a killed engine left pending")
+
+    def _wait_for_locks(self, files: FileState, notify: Notify) -> None:
+        watched: dict[Path, float] = {}
+        while locks := list(files.locks()):
+            for lock in locks:
+                if lock.dead:
+                    files.remove_lock(lock)
+                    notify(f"removed the lock of a dead engine ({lock})")
+                    continue
+                if lock.path not in watched:
+                    watched[lock.path] = time.monotonic()
+                    notify(f"waiting for another engine ({lock})")
+                if lock.abandoned(datetime.now(UTC), time.monotonic() - watched[lock.path]):
+                    cancel = f"gitune pulumi cancel --yes --stack {self._project.stack.name}"
+                    hint = f"if nothing runs there any more: {cancel}, then gitune up again"
+                    raise EngineError(f"another machine holds the stack's lock ({lock})", hint=hint)
+            if watched:
+                time.sleep(_LOCK_POLL_SECONDS)
 
     def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
         """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
@@ -124,18 +153,33 @@ class PulumiStack:
     def _selected(self) -> automation.Stack:
         if self._stack is None:
             try:
-                self._stack = _LeanStack(self._project.stack.name, self._workspace, StackInitMode.CREATE_OR_SELECT)
+                known = self._files is not None and self._files.checkpoint_file.is_file()
+                self._stack = _LeanStack(self._project.stack.name, self._workspace, known=known)
             except automation.CommandError as error:
                 raise EngineError(_last_line(str(error)), hint=_HINT) from error
         return self._stack
 
 
+class _LeanCommand(automation.PulumiCommand):
+    """The engine's command line, not asked again for the version that `ensure_engine` knows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.command = str(engine.command)
+        self.version = VersionInfo.parse(engine.version)
+
+
 class _LeanStack(automation.Stack):
-    """A stack whose `up` ends when the engine does.
+    """A stack that is not selected when it is known, because every call names it; and whose `up` ends with the engine.
 
     The Automation API then calls the command line three times more, for outputs and for the history of updates: 0.7 s
     of every pass for what nobody here reads.
     """
+
+    def __init__(self, name: str, workspace: automation.Workspace, *, known: bool) -> None:
+        if not known:
+            super().__init__(name, workspace, StackInitMode.CREATE_OR_SELECT)
+            return
+        self.name, self.workspace, self._mode = name, workspace, StackInitMode.SELECT
 
     def outputs(self) -> automation.OutputMap:
         return {}
@@ -188,6 +232,15 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "the Pulumi engine failed"
 
 
+_ENGINE_SETTINGS: Mapping[str, str] = {
+    # The engine writes all of its state once, at the end of a pass, and not twice for each resource: that took time and
+    # disk by the square of the agents. What a killed pass did is found again, as it must be: by key, content, alias.
+    "PULUMI_SKIP_CHECKPOINTS": "true",
+    # A copy of all state after each pass; the history of updates has the same copy beside it.
+    "PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS": "true",
+}
+
+
 def stack_environment(root: Path, engine: Engine) -> dict[str, str]:
     """The variables that the engine needs, over the caller's own.
 
@@ -195,6 +248,7 @@ def stack_environment(root: Path, engine: Engine) -> dict[str, str]:
     """
     ours = engine_environment(engine, Path(sys.prefix))
     ours["GITUNE_ROOT"] = str(root)
+    ours |= {name: value for name, value in _ENGINE_SETTINGS.items() if name not in os.environ}
     url = backend_url(root)
     if url:
         ours["PULUMI_BACKEND_URL"] = url

@@ -18,6 +18,8 @@ import psutil
 from gitune.files import read_json
 
 RESOURCE_PREFIX = "pulumi-python:dynamic/gitune:"
+_LONGEST_PASS_SECONDS = 600.0
+_WATCHED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,14 @@ class EngineLock:
     since: datetime
 
     @property
+    def foreign(self) -> bool:
+        """Its owner runs, or ran, on another machine."""
+        return self.host != socket.gethostname()
+
+    @property
     def dead(self) -> bool:
         """Its owner ran on this machine and is gone. A lock of another machine is never called dead."""
-        if self.host != socket.gethostname():
+        if self.foreign:
             return False
         try:
             process = psutil.Process(self.pid)
@@ -42,6 +49,14 @@ class EngineLock:
             return bool(started > self.since.timestamp() + 2) or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
+
+    def abandoned(self, now: datetime, watched_seconds: float) -> bool:
+        """Whether waiting for its owner on another machine has lost its sense: each pass takes a lock of its own.
+
+        It is older than any pass by its own clock, and has been watched for a while by ours: clocks may differ.
+        """
+        age = (now - self.since).total_seconds()
+        return self.foreign and age > _LONGEST_PASS_SECONDS and watched_seconds > _WATCHED_SECONDS
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}, process {self.pid}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"

@@ -76,7 +76,7 @@ def run_up(
     """
     wishes = read_wishes(project)
     with _only_one_up(project, reporter):
-        stack = PulumiStack.open(project)
+        stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
         run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds)
         states = run.train_all()
@@ -112,6 +112,7 @@ class _Run:
         self.wishes = {wish.agent: wish for wish in allowed}
         self.specs = {name: wish.spec for name, wish in self.wishes.items()}
         self.silent: Mapping[str, Heard] = {}
+        self.seen: Mapping[str, Job | None] = {}
         self.round = self._look(retry)
 
     @property
@@ -192,12 +193,19 @@ class _Run:
     def _look(self, retry: bool = False) -> Round:
         wishes = tuple(self.wishes.values())
         taken = take_round(
-            self.project, wishes, self.recorded, time.time(), started=self.started, retry=retry, before=self.silent
+            self.project,
+            wishes,
+            self.recorded,
+            time.time(),
+            started=self.started,
+            retry=retry,
+            before=self.silent,
+            known=self.seen,
         )
         for provider, heard in taken.silent.items():
             if provider not in self.silent:
                 self.reporter.note(f"{provider}: {heard.said}")
-        self.silent = taken.silent
+        self.silent, self.seen = taken.silent, taken.seen
         return taken
 
     def _wait(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -15,13 +16,18 @@ from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gitune.testing import Fault
 
 SLOW_SECONDS = 2.0
 """How long a fault of the kind "slow" keeps a client waiting; tests give their clients shorter time-outs."""
+
+Phase = Literal["received", "acted", "delivered"]
+"""Where an exchange is: the request was read and not looked at; it was carried out; its answer was sent."""
+Watch = Callable[[int, Phase], bool]
+"""Told of each exchange's number, from 1, and phase. True: the exchange goes no further, the server hangs up."""
 
 
 class Clock:
@@ -109,6 +115,7 @@ class HttpServer:
         self._minute: list[float] = []
         self.violations: list[str] = []
         """What was against the protocol's own description, in requests or answers. Tests assert that it is empty."""
+        self.watch: Watch = lambda number, phase: False
         self._faults: list[tuple[Fault, bool]] = []
         self._lock = threading.RLock()
         self._ids = itertools.count(1)
@@ -180,6 +187,11 @@ class HttpServer:
         request = Request(connection.command, unquote(url.path), query, connection.headers, body)
         with self._lock:
             self.requests.append(request)
+            number = len(self.requests)
+        if self.watch(number, "received"):
+            _hang_up(connection)
+            return
+        with self._lock:
             self.clock.advance(self.seconds_per_request)
             fault = self._take_fault(request)
         if fault is not None and fault.kind != "lost":
@@ -188,10 +200,11 @@ class HttpServer:
         with self._lock:
             response = self._limited() or self.authorize(request) or self._handled(request)
             self.observe(request, response)
-        if fault is not None:  # carried out; the answer is lost
+        if self.watch(number, "acted") or fault is not None:  # carried out; the answer is lost
             _hang_up(connection)
             return
         _send(connection, response)
+        self.watch(number, "delivered")
 
     def _limited(self) -> Response | None:
         self._minute = [at for at in self._minute if at > self.clock.now - 60]
@@ -245,7 +258,11 @@ def _read_body(connection: BaseHTTPRequestHandler) -> bytes:
             connection.rfile.readline()
         connection.rfile.readline()
         return b"".join(chunks)
-    return connection.rfile.read(int(connection.headers.get("Content-Length") or 0))
+    length = int(connection.headers.get("Content-Length") or 0)
+    body = connection.rfile.read(length)
+    if len(body) < length:
+        raise ConnectionError("the client died within its request")
+    return body
 
 
 def _send(connection: BaseHTTPRequestHandler, response: Response) -> None:
@@ -263,4 +280,5 @@ def _send(connection: BaseHTTPRequestHandler, response: Response) -> None:
 def _hang_up(connection: BaseHTTPRequestHandler) -> None:
     connection.close_connection = True
     connection.wfile.flush()
-    connection.connection.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # the client is gone already
+        connection.connection.shutdown(socket.SHUT_RDWR)

@@ -192,7 +192,7 @@ class MistralServer(HttpServer):
     def said(self, job: FakeJob) -> dict[str, Any]:
         """The job as lists show it."""
         state = self.jobs.state(job.job_id)
-        word = WORDS.get(state, self.fails_as)
+        word = "VALIDATING" if state == "running" and job.failure else WORDS.get(state, self.fails_as)
         changed = next(at for at in (job.ended, job.started, job.created) if at is not None)
         tokens = sum(len(self.contents[file["file_id"]]) // 4 for file in job.facts["training_files"])
         return {

@@ -6,7 +6,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from gitune.dataset.artifact import dataset_folder
+from gitune.dataset.folder import dataset_folder
 from gitune.dataset.manifest import read_manifest, verify
 from gitune.dataset.store import Store
 from gitune.errors import UserError

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from gitune.dataset.artifact import dataset_folder
 from gitune.dataset.build import build_dataset
 from gitune.dataset.compare import Side, recorded_lines
+from gitune.dataset.folder import dataset_folder
 from gitune.dataset.restore import FINGERPRINT, find_dataset
 from gitune.dataset.store import Store
 from gitune.dataset.urls import shown_url

@@ -67,7 +67,7 @@ def dataset_stats(
     if known is not None:
         return known
     stats = count_stats(examples, counter)
-    write_atomic(_cached(fingerprint, counter, cache), canonical_json(asdict(stats)) + "\n")
+    write_atomic(_cached(fingerprint, counter, cache), canonical_json(asdict(stats)) + "\n", durable=False)
     return stats
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gitune.dataset.artifact import dataset_folder, new_folder
 from gitune.dataset.filesystem import first_line, missing_package, open_filesystem
+from gitune.dataset.folder import dataset_folder, new_folder
 from gitune.dataset.manifest import MANIFEST_FILE, Manifest, read_manifest, verify
 from gitune.errors import GituneError, UserError
 from gitune.store_url import FILE_SCHEMES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class TrainingDefaults:
     hyperparameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the key is kept
 class TrainingRequest:
     """Everything that decides a training, defaults filled in."""
 
@@ -40,8 +41,9 @@ class TrainingRequest:
     hyperparameters: Mapping[str, Any]
     fingerprint: str
 
-    @property
+    @functools.cached_property
     def key(self) -> TrainingKey:
+        """Computed once: a round over ten thousand agents asks for it a hundred thousand times."""
         decides = [self.fingerprint, self.provider, self.base_model, self.method]
         return TrainingKey(sha256([*decides, canonical_json(dict(self.hyperparameters))]))
 

@@ -149,10 +149,11 @@ class BedrockProvider:
         return Job(request.key, answer["jobArn"], "running", detail="submitted")
 
     def list_jobs(self, keys: Collection[TrainingKey]) -> Mapping[TrainingKey, Job]:
-        """One list for all; one more question for each key that the list does not show, or whose job went wrong."""
+        """One list for all; one more question for each key whose job went wrong."""
         listed = self._listed(nameContains="gitune-")
-        newest = {key: found for key in keys if (found := self._newest(key, listed)) is not None}
-        return {key: self._job(key, found) for key, found in newest.items()}
+        mine = {key: [said for said in listed if _attempt(said["jobName"], key)] for key in keys}
+        newest = {key: self._newest(key, found) for key, found in mine.items() if found}
+        return {key: self._job(key, found) for key, found in newest.items() if found is not None}
 
     def all_jobs(self) -> Sequence[ListedJob]:
         return [_listed_job(said) for said in self._listed()]

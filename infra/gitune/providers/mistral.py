@@ -36,7 +36,7 @@ from gitune.providers.base import (
 )
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
-from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds
+from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds, tls
 
 KEY_VARIABLE, URL_VARIABLE = "MISTRAL_API_KEY", "MISTRAL_BASE_URL"
 DEFAULT_URL = "https://api.mistral.ai"
@@ -45,9 +45,10 @@ _MOST_PAGES = 50
 _SHORT_KEY = re.compile(r"[0-9a-f]{16}")
 _STATUS: Mapping[str, JobStatus] = {
     "QUEUED": "queued",
-    "STARTED": "running",
-    "VALIDATING": "running",
-    "VALIDATED": "running",
+    # not "running" yet: a job too many fails in its validation
+    "STARTED": "queued",
+    "VALIDATING": "queued",
+    "VALIDATED": "queued",
     "RUNNING": "running",
     "SUCCESS": "succeeded",
     "FAILED": "failed",
@@ -55,6 +56,7 @@ _STATUS: Mapping[str, JobStatus] = {
     "CANCELLED": "cancelled",
     "CANCELLATION_REQUESTED": "cancelled",
 }
+_USEFUL = ("queued", "running", "succeeded")
 # CompletionTrainingParametersIn of Mistral's OpenAPI document: least, most, type, in words.
 _HYPERPARAMETERS: Mapping[str, tuple[float, float, type, str]] = {
     "training_steps": (1, math.inf, int, "a whole number above 0"),
@@ -110,7 +112,7 @@ class MistralProvider:
         wanted = {short(key): key for key in keys}
         with self._training_api() as client:
             listed: dict[TrainingKey, list[Any]] = {}
-            for found in self._listed(client, next(iter(wanted)) if len(wanted) == 1 else None):
+            for found in self._listed(client, wanted):
                 key = wanted.get(found.suffix or "")  # a suffix that was left out is an object of the SDK's, and false
                 if key is not None:
                     listed.setdefault(key, []).append(found)
@@ -121,7 +123,7 @@ class MistralProvider:
 
     def all_jobs(self) -> Sequence[ListedJob]:
         with self._training_api() as client:
-            return [_listed_job(found) for found in self._pages(client, None)]
+            return [_listed_job(found) for page in self._pages(client, None) for found in page]
 
     def submit_job(self, request: TrainingRequest, dataset: Path) -> Job:
         def submit() -> Job:
@@ -161,20 +163,30 @@ class MistralProvider:
             raise NotFound(f"mistral has no model '{model_id}'")
         return HttpTarget("mistral", self._url, model_id, model.base_model, self._key_variable)
 
-    def _listed(self, client: Any, suffix: str | None) -> list[Any]:
-        """Jobs from the oldest; those of other kinds (classifiers) are not ours."""
-        jobs = (job for job in self._pages(client, suffix) if job.job_type == "completion")
-        return sorted(jobs, key=lambda job: job.created_at)
+    def _listed(self, client: Any, wanted: Collection[str]) -> list[Any]:
+        """Jobs with these suffixes from the oldest; those of other kinds (classifiers) are not ours.
 
-    def _pages(self, client: Any, suffix: str | None) -> list[Any]:
-        """Jobs of all kinds, all pages."""
+        The newest come first, so a page that completes the jobs that run or succeeded is the last that is needed.
+        """
         found: list[Any] = []
+        missing = set(wanted)
+        for page in self._pages(client, next(iter(wanted)) if len(wanted) == 1 else None):
+            ours = [job for job in page if job.job_type == "completion"]
+            missing -= {job.suffix or "" for job in ours if _STATUS.get(job.status) in _USEFUL}
+            found += ours
+            if not missing:
+                break
+        return sorted(found, key=lambda job: job.created_at)
+
+    def _pages(self, client: Any, suffix: str | None) -> Iterator[list[Any]]:
+        """Jobs of all kinds, page by page."""
+        count = 0
         for page in range(_MOST_PAGES):
             answer = client.fine_tuning.jobs.list(page=page, page_size=_PAGE, suffix=suffix)
-            found += answer.data or []
-            if len(found) >= answer.total or not answer.data:
-                break
-        return found
+            yield answer.data or []
+            count += len(answer.data or [])
+            if count >= answer.total or not answer.data:
+                return
 
     def _add_unlisted(self, client: Any, key: TrainingKey, listed: dict[TrainingKey, list[Any]]) -> None:
         """The job that this clone submitted, when no list shows it yet."""
@@ -229,12 +241,14 @@ class MistralProvider:
         """The SDK, which repeats nothing by itself: a repeated submission could be paid for twice."""
         key = api_key(self._key_variable, self.name)
         try:
+            import httpx
             from mistralai.client import Mistral
         except ImportError:
             raise Unauthorized("mistral needs its SDK", hint="pip install 'gitune[mistral]'") from None
         milliseconds = int(self._settings.timeout_seconds * 1000)
-        with mapped_errors(), Mistral(api_key=key, server_url=self._url, timeout_ms=milliseconds) as client:
-            yield client
+        with mapped_errors(), httpx.Client(verify=tls(), follow_redirects=True) as http:
+            unused = httpx.AsyncClient(verify=tls())
+            yield Mistral(api_key=key, server_url=self._url, timeout_ms=milliseconds, client=http, async_client=unused)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ from gitune.providers.base import (
 )
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
-from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds
+from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds, tls
 
 KEY_VARIABLE, URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -245,7 +245,11 @@ class OpenAIProvider:
         except ImportError:
             raise Unauthorized("openai needs its SDK", hint="pip install 'gitune[openai]'") from None
         seconds = self._settings.timeout_seconds
-        with mapped_errors(), openai.OpenAI(api_key=key, base_url=self._url, timeout=seconds, max_retries=0) as client:
+        http = openai.DefaultHttpxClient(verify=tls())
+        with (
+            mapped_errors(),
+            openai.OpenAI(api_key=key, base_url=self._url, timeout=seconds, max_retries=0, http_client=http) as client,
+        ):
             yield client
 
 

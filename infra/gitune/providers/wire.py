@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import ssl
 import time
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -17,6 +19,14 @@ _LIFETIME = re.compile(
     r"|spending limit|hard limit|credit balance|payment",
     re.I,
 )
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """For all of an SDK's clients: each would read the file of authorities anew, which takes longer than its call."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def quota_kind(message: str) -> Literal["concurrent", "lifetime"] | None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -16,7 +17,9 @@ from gitune.errors import UserError
 from gitune.project import Project, find_root
 from gitune.reconcile import Target
 from gitune.round import ROUND_VARIABLE, read_targets
-from gitune.wishes import Wish, read_wishes, within_budgets
+
+if TYPE_CHECKING:
+    from gitune.wishes import Wish
 
 
 @functools.cache
@@ -35,6 +38,8 @@ def handed_over_targets() -> Mapping[str, Target]:
 @functools.cache
 def own_wishes(stack: str) -> Mapping[str, Wish]:
     """What every agent wants, by agent, where gitune has decided nothing. Raises InvalidInput or UserError."""
+    from gitune.wishes import read_wishes, within_budgets  # much to import, and mostly not needed
+
     project = open_project(stack)
     return {wish.agent: wish for wish in within_budgets(read_wishes(project), project, {}, {})}
 

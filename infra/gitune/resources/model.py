@@ -103,23 +103,40 @@ def _recorded(target: Target, props: dict[str, Any]) -> dict[str, Any]:
     return {**{name: props[name] for name in _INPUTS}, **state.outputs()}
 
 
-def _submitted(target: Target, option: int, props: dict[str, Any]) -> ModelState:
+def _submitted(target: Target, candidate: int, props: dict[str, Any]) -> ModelState:
+    request = TrainingRequest.from_recorded(props["candidates"][candidate], props["fingerprint"])
+    if request.provider in _ASKED:
+        return _answered(target, request, props)
+    # An SDK imports parts of itself as they are used, and Python's imports have failed when four threads did so at
+    # once. So the first submission goes alone; and if it is refused, nobody else need ask.
+    with _ONE_BY_ONE:
+        state = _answered(target, request, props)
+        _ASKED.add(request.provider)
+        return state
+
+
+def _answered(target: Target, request: TrainingRequest, props: dict[str, Any]) -> ModelState:
     project = open_project(props["stack"])
-    request = TrainingRequest.from_recorded(props["candidates"][option], props["fingerprint"])
-    refused = _REFUSED.get(request.provider)
+    refused, taken = _REFUSED.get(request.provider), _TAKEN.setdefault(request.provider, [])
     if refused is not None:  # it has just told another agent: asking again would only have it told again
-        return refuse(target, request, refused, time.time())
+        return refuse(target, request, refused, time.time(), taken=len(taken))
     try:
-        return submit(target, request, dataset_folder(project.root, props["fingerprint"]), project.provider)
+        state = submit(target, request, dataset_folder(project.root, props["fingerprint"]), project.provider)
+        taken.append(state.job_id)
+        return state
     except ProviderError as error:
         if kind_of(error) is not None:
             _REFUSED[request.provider] = error
-        return refuse(target, request, error, time.time())
+        return refuse(target, request, error, time.time(), taken=len(taken))
 
 
-_ONE_BY_ONE = threading.Lock()
+_ONE_BY_ONE = threading.RLock()
+_ASKED: set[str] = set()
+"""Providers to which a job was sent in this pass."""
 _REFUSED: dict[str, ProviderError] = {}
 """By provider, what it said to the first agent that it took no job of in this pass."""
+_TAKEN: dict[str, list[str]] = {}
+"""By provider, the jobs that it took in this pass."""
 
 
 def _cancel(state: ModelState, stack: str) -> None:
@@ -148,6 +165,7 @@ class FineTunedModel(dynamic.Resource, module="gitune", name="FineTunedModel"):
             "fingerprint": fingerprint,
             "examples": examples,
             "candidates": [request.recorded() for request in requests],
-            **dict.fromkeys(ModelState("queued").outputs()),
+            "status": None,  # declared, so the attribute is there; each one costs the program time at 1,000 agents
+            "model_id": None,
         }
         super().__init__(FineTunedModelProvider(), agent, props, opts)

@@ -1,0 +1,59 @@
+"""What the agents declare in a stack: one FineTunedModel or Deployment each, and one Datasets for all of them.
+
+A resource costs a stack of 1,000 agents some 5 ms of each pass and 3 kB of state, so there are no more of them; see
+docs/decisions/0011-scale.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+
+from gitune.checked import DatasetFacts, dataset_facts
+from gitune.deploy import Route
+from gitune.lock import read_lock
+from gitune.project import Project, training_requests
+from gitune.resources.dataset import Datasets
+from gitune.resources.deployment import Deployment
+from gitune.resources.model import FineTunedModel
+from gitune.spec import AgentSpec
+
+
+def declare_agents(specs: Sequence[AgentSpec], project: Project) -> None:
+    """Models where the stack declares models, deployments of what is locked where it declares deployments."""
+    _say_nothing_of_each_step()
+    if "models" in project.stack.declare:
+        _declare_models(specs, dataset_facts(specs, project), project)
+    if "deployments" in project.stack.declare:
+        _declare_deployments(specs, project)
+
+
+def _declare_models(specs: Sequence[AgentSpec], facts: Mapping[str, DatasetFacts], project: Project) -> None:
+    datasets = Datasets({name: found.fingerprint for name, found in facts.items()}, project)
+    for spec in specs:
+        found = facts[spec.name]
+        requests = training_requests(spec, project, found.fingerprint)
+        options = pulumi.ResourceOptions(depends_on=[datasets], aliases=_aliases(spec))
+        FineTunedModel(spec.name, project.stack.name, found.fingerprint, found.examples, requests, options)
+
+
+def _declare_deployments(specs: Sequence[AgentSpec], project: Project) -> None:
+    for spec in specs:
+        lock = read_lock(project.lock_file(spec.name))
+        if lock is not None:
+            route = Route(spec.name, lock.provider, lock.model_id, lock.version)
+            options = pulumi.ResourceOptions(aliases=_aliases(spec))
+            Deployment(spec.name, project.stack.name, spec.alias, route, options)
+
+
+def _say_nothing_of_each_step() -> None:
+    """The SDK tells the engine of its own steps, several for each resource, and waits for each answer: most of the
+    program's time, for what is shown with `pulumi --debug` only."""
+    pulumi.log.debug = lambda *_args, **_options: None
+
+
+def _aliases(spec: AgentSpec) -> list[str | pulumi.Alias]:
+    """Where the resource stood before 2026-11-23: below a component for each agent."""
+    component = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::gitune:Agent::{spec.name}"
+    return [pulumi.Alias(parent=component)]
