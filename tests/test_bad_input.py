@@ -40,8 +40,13 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
     "wrong type": (AGENT, _yaml(dataset={"sources": "x"}), f"{AGENT}:3: 'dataset.sources' must be a list, not 'x'"),
     "number as text": (
         AGENT,
-        _yaml(gate={"min_improvement": "8 %"}),
-        f"{AGENT}:12: 'gate.min_improvement' must be a number, not '8 %'",
+        _yaml(gate={"max_regression": "8 %"}),
+        f"{AGENT}:12: 'gate.max_regression' must be a number, not '8 %'",
+    ),
+    "neither points nor a share": (
+        AGENT,
+        _yaml(gate={"min_improvement": "8 points"}),
+        f"{AGENT}:12: 'gate.min_improvement': cannot be '8 points'\n  hint: points as a number, 0.08 for 8, or a share",
     ),
     "out of range": (
         AGENT,

@@ -112,7 +112,7 @@ def agent(repository: Repository, hosted: Hosted, server: Any) -> Repository:
         alias="numbers",
         dataset={"sources": [{"path": "data/train.jsonl"}], "validation": 0.0},
         training=[{"provider": hosted.provider, **hosted.candidate}],
-        gate={"min_improvement": 0.5, "max_latency_seconds": 5},
+        gate={"min_improvement": 0.5, "min_cases": 10, "max_latency_seconds": 5},
     )
     repository.add_agent("names", spec, EXAMPLES, cases)
     return repository

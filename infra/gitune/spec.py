@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
@@ -17,6 +18,7 @@ from gitune.scorer_spec import Plain, Scorer
 from gitune.store_url import check_store_url
 from gitune.yaml_source import Path_, YamlSource, parse_yaml
 
+_RELATIVE = re.compile(r"^\d{1,4}(\.\d{1,4})? ?%$")
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
 Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
 Severity: typing.TypeAlias = Literal["error", "drop", "warn", "off"]
@@ -155,16 +157,58 @@ class BenchmarkSpec(_Value):
     latency_cases: Annotated[int, Field(ge=1, le=1000, description="Cases answered one by one to time them.")] = 20
 
 
+def _check_improvement(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and -1 <= value <= 1:
+        return float(value)
+    if isinstance(value, str) and _RELATIVE.fullmatch(value):
+        return value
+    hint = "points as a number, 0.08 for 8, or a share of what the base model scores, such as '8%'"
+    raise PydanticCustomError("improvement", "cannot be {value}", {"value": repr(value), "hint": hint})
+
+
 class GateSpec(_Value):
-    """What a challenger must show before it gets a lock. Shares are absolute: 0.08 is 8 points of accuracy."""
+    """What a challenger must show before it gets a lock. A number is absolute: 0.08 is 8 points of accuracy."""
 
     min_improvement: Annotated[
-        float, Field(ge=-1, le=1, description="Least rise of accuracy over the base model, in points (0.08 = 8).")
+        Annotated[float, Field(ge=-1, le=1)] | Annotated[str, Field(pattern=_RELATIVE.pattern)],
+        BeforeValidator(_check_improvement),
+        Field(
+            description="Least rise of accuracy over the base model: 0.08 is 8 points, '8%' is 8 % of what the base "
+            "model scores. -1 asks for nothing."
+        ),
     ] = 0.08
+    prove: Annotated[
+        Literal["threshold", "rise"],
+        Field(
+            description="threshold: the whole interval lies at min_improvement or above. rise: that, or it lies above "
+            "0 and reaches min_improvement, and the cases suffice to find such a rise."
+        ),
+    ] = "threshold"
+    min_cases: Annotated[
+        int, Field(ge=1, description="Fewer cases, or sources of cases, prove nothing: inconclusive.")
+    ] = 30
     max_regression: Annotated[
         float, Field(ge=0, le=1, description="Most accuracy that may be lost against the model that is deployed.")
     ] = 0.02
-    max_latency_seconds: Annotated[float, Field(gt=0, description="Most seconds per answer at the median.")] = 2.0
+    max_latency_seconds: Annotated[
+        float, Field(gt=0, description="Most seconds per answer at the percentile below.")
+    ] = 2.0
+    latency_percentile: Annotated[
+        Literal[50, 95, 99], Field(description="Which answer is looked at: 50 is the median, 99 nearly the slowest.")
+    ] = 50
+    max_variation: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="Largest standard deviation of the accuracies of at least 3 runs, in points (0.05 = 5).",
+        ),
+    ] = None
+
+    @property
+    def relative_improvement(self) -> float | None:
+        """0.08 for '8%'; None where `min_improvement` is in points."""
+        return float(self.min_improvement.rstrip(" %")) / 100 if isinstance(self.min_improvement, str) else None
 
 
 _Dollars: typing.TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,7 @@ class Paired:
     def __post_init__(self) -> None:
         if not len(self.new) == len(self.old) == len(self.sources or self.new) or not self.new:
             raise ValueError("the values of both models, and the sources, must be equally many")
-        if not all(0 <= value <= 1 for value in (*self.new, *self.old)):
+        if not all(0 <= value <= 1 for value in {*self.new, *self.old}):
             raise ValueError("values must be between 0 and 1")
 
     @property
@@ -59,14 +60,14 @@ class Paired:
     @cached_property
     def is_right_or_wrong(self) -> bool:
         """Whether every value is 0 or 1."""
-        return all(value in (0, 1) for value in (*self.new, *self.old))
+        return {*self.new, *self.old} <= {0, 1}
 
-    @property
+    @cached_property
     def gained(self) -> int:
         """Cases on which the new model scores higher."""
         return sum(new > old for new, old in zip(self.new, self.old, strict=True))
 
-    @property
+    @cached_property
     def lost(self) -> int:
         """Cases on which the old model scores higher."""
         return sum(new < old for new, old in zip(self.new, self.old, strict=True))
@@ -141,17 +142,14 @@ class Paired:
 
         Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data",
         Statistics in Medicine 17 (1998), method 10; with a factor before the second share as in Zou and Donner's
-        method of variance estimates recovery (Statistics in Medicine 27, 2008). It keeps its width when all cases agree.
+        method of variance estimates recovery (Statistics in Medicine 27, 2008). It keeps its width when all agree.
 
         Cases that share sources count as fewer: all counts are divided by the design effect (Rao and Scott, "A simple
         method for the analysis of clustered binary data", Biometrics 48, 1992), and t takes the place of z.
         """
         effect = self._design_effect(times)
         n = len(self.new) / effect
-        cells = [0.0, 0.0, 0.0, 0.0]
-        for new, old in zip(self.new, self.old, strict=True):
-            cells[(0 if old else 1) if new else (2 if old else 3)] += 1 / effect
-        both, gained, lost, neither = cells
+        both, gained, lost, neither = (count / effect for count in self._cells)
         p_new, p_old = (both + gained) / n, (both + lost) / n
         z = normal_quantile(tail) if self.sources is None else t_quantile(tail, max(self.units - 1, 1))
         low_new, high_new = wilson_limits(both + gained, n, z)
@@ -195,6 +193,12 @@ class Paired:
         low, high = (_limit(means, sign * normal_quantile(used), bias, acceleration) for sign in (-1, 1))
         stretch = 1.0 if used == tail else normal_quantile(tail) / normal_quantile(used)
         return Interval(estimate, estimate - (estimate - low) * stretch, estimate + (high - estimate) * stretch)
+
+    @cached_property
+    def _cells(self) -> tuple[int, int, int, int]:
+        """Cases that are right for both, for the new model only, for the old one only, for neither."""
+        counts = Counter(zip(self.new, self.old, strict=True))
+        return counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0]
 
     @cached_property
     def _sums(self) -> tuple[tuple[float, float, int], ...]:

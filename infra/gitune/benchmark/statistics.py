@@ -51,7 +51,7 @@ def t_quantile(tail: float, degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
+    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
 
 
 def wilson(successes: float, n: float, level: float = LEVEL) -> tuple[float, float]:
@@ -97,9 +97,9 @@ def mcnemar(gained: int, lost: int, *, mid_p: bool = False) -> float:
     """
     n, few = gained + lost, min(gained, lost)
     if gained == lost:
-        return 1 - math.comb(n, few) / 2 ** (n + 1) if mid_p and n else 1.0
+        return 1 - math.comb(n, few) / (1 << (n + 1)) if mid_p and n else 1.0
     tail = 2 * sum(math.comb(n, k) for k in range(few + 1)) - (math.comb(n, few) if mid_p else 0)
-    return tail / 2**n
+    return tail / (1 << n)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -135,8 +135,8 @@ def holm_levels(p_values: Sequence[float], level: float = LEVEL) -> tuple[float,
 def standard_error(values: Sequence[float], sources: Sequence[Hashable] | None = None) -> float:
     """Of the mean. Values that share a source may go together: only sources count as independent.
 
-    Miller, "Adding error bars to evals" (arXiv 2411.00640, 2024), section 2.2, with the factor G / (G - 1) for G sources
-    that makes it the usual formula when every value is its own source. NaN for a single source.
+    Miller, "Adding error bars to evals" (arXiv 2411.00640, 2024), section 2.2, with the factor G / (G - 1) for G
+    sources that makes it the usual formula when every value is its own source. NaN for a single source.
     """
     mean = statistics.fmean(values)
     sums: dict[Hashable, float] = {}
