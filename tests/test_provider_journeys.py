@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import pytest
 import yaml
 
 from gitune.lock import read_lock
-from tests.conftest import Repository, agent_yaml
+from tests.conftest import REPOSITORY, Repository, agent_yaml
 from tests.journey import call, outcome
 from tests.servers import bedrock, mistral, openai
 from tests.servers.world import EXAMPLES as NUMBERS
@@ -133,6 +135,8 @@ def test_one_agent_end_to_end(agent: Repository, hosted: Hosted, server: Any) ->
     assert lock is not None
     assert (lock.model_id, lock.benchmark["base_accuracy"]) == (told["model"]["model_id"], 0.0)
     assert lock.benchmark["accuracy"] == 1.0
+    script = [sys.executable, REPOSITORY / "scripts" / "recount.py", "agents/names/model.lock.yaml"]
+    assert subprocess.run(script, cwd=agent.root, check=False).returncode == 0  # inspect's logs say the same
     if hosted.charged:
         assert lock.job["cost_usd"] > 0
         assert lock.job["estimated_usd"] is not None

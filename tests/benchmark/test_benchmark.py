@@ -33,7 +33,7 @@ OLDER = "ft:open-mistral-7b:5010731d:20251001:aaaaaaaa"
 BASE = "open-mistral-7b"
 INTENTS = ("refund", "delivery", "invoice")
 EXAMPLES = [example(f"about {intent} number {n}", intent) for intent in INTENTS for n in range(8)]
-CASES = [case(f"{intent}-{n}", f"please help with {intent} {n}", intent) for intent in INTENTS for n in range(8)]
+CASES = [case(f"{intent}-{n}", f"please help with {intent} {n}", intent) for intent in INTENTS for n in range(12)]
 Gitune = Callable[..., Result]
 
 
@@ -108,13 +108,13 @@ def rescore(log: Path) -> list[tuple[str, int, float]]:
 
 def test_tuned_model_against_its_base_model(project: Repository, server: Server, gitune: Gitune) -> None:
     found = benchmark(gitune)
-    assert found["cases"] == 24
+    assert found["cases"] == 36
     assert found["model"]["score"] == 1.0
     assert found["baseline"]["score"] == 0.0
     assert found["model"]["errors"] == found["baseline"]["errors"] == []
     assert found["difference"]["low"] > 0.7
     assert found["model"]["latencies"] == 3
-    assert len(found["differences"]) == 24
+    assert len(found["differences"]) == 36
     assert set(Counter(server.asked.values())) == {1, 2}  # every case once, three of them again to time them
     assert server.violations == []
 
@@ -125,7 +125,7 @@ def test_the_numbers_are_those_of_inspects_log(project: Repository, gitune: Gitu
     found = benchmark(gitune, "--runs", "2", "--against", f"mistral:{OLDER}")
     for side in ("model", "baseline"):
         scored = rescore(project.root / ".gitune" / found[side]["log"])
-        assert len(scored) == 48
+        assert len(scored) == 72
         assert statistics.fmean(value for _, _, value in scored) == pytest.approx(found[side]["score"])
         runs = [[value for _, epoch, value in scored if epoch == run] for run in (1, 2)]
         assert [statistics.fmean(run) for run in runs] == pytest.approx(found[side]["by_run"])
@@ -148,7 +148,7 @@ def test_the_lock_says_what_an_independent_script_counts(project: Repository, gi
     counted = json.loads(recount.stdout)
     said = yaml.safe_load((project.root / "agents" / "support" / "model.lock.yaml").read_text())["benchmark"]
     assert counted == {name: said[name] for name in counted}
-    assert (counted["cases"], counted["accuracy"], counted["base_accuracy"]) == (24, 1.0, 0.0)
+    assert (counted["cases"], counted["accuracy"], counted["base_accuracy"]) == (36, 1.0, 0.0)
 
 
 def test_unanswered_case_makes_the_gate_inconclusive(project: Repository, server: Server) -> None:
@@ -158,7 +158,7 @@ def test_unanswered_case_makes_the_gate_inconclusive(project: Repository, server
     opened, (spec,) = Project.open("production", project.root), load_agents(project.root)
     first = promote(spec, opened, model, lambda *_: None)
     assert (first.written, first.evidence.verdict.outcome) == (False, "inconclusive")
-    assert "1 of 24 answers" in first.evidence.verdict.reasons[0]
+    assert "1 of 36 answers" in first.evidence.verdict.reasons[0]
     assert promote(spec, opened, model, lambda *_: None).evidence.verdict.outcome == "pass"
 
 
@@ -216,7 +216,7 @@ def test_compare_shows_both_answers(project: Repository, gitune: Gitune) -> None
     assert "invoice-0: 0 → 1" in result.out
     assert "  model    invoice" in result.out
     markdown = gitune("compare", f"mistral:{OLDER}", "support", "-s", "production", "--markdown").out
-    assert markdown.count("| invoice-") == 8
+    assert markdown.count("| invoice-") == 12
 
 
 def test_ten_cases_prove_nothing(project: Repository, gitune: Gitune) -> None:
@@ -283,7 +283,7 @@ def test_provider_that_is_down_is_not_asked_case_after_case(
     result = gitune("benchmark", "support", "-s", "production")
     assert result.code == 1
     assert "not the protocol's" in result.err
-    assert sum(server.asked.values()) < 24
+    assert sum(server.asked.values()) < 36
 
 
 @pytest.mark.slow
@@ -305,4 +305,12 @@ def test_goes_on_where_it_was_stopped(project: Repository, server: Server, how: 
     (found,) = json.loads(again.out)
     assert (found["model"]["score"], found["baseline"]["score"]) == (1.0, 0.0)
     asked = sum(server.asked.values())
-    assert asked - before < 2 * 24 + 3 - 4  # the first eight answers, at least some of them, are not asked for again
+    assert asked - before < 2 * 36 + 3 - 4  # the first eight answers, at least some of them, are not asked for again
+
+
+def test_inspect_is_imported_only_where_something_is_asked() -> None:
+    code = (
+        "import sys, gitune.up, gitune.promote, gitune.commands.benchmark, gitune.benchmark.run; "
+        "sys.exit(any(name.split('.')[0] in ('inspect_ai', 'torch') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -72,3 +72,15 @@ def test_other_tasks_of_inspects_may_ask_an_agents_model(repository: Repository,
     assert log.status == "success", log.error
     assert log.samples
     assert log.samples[0].output.completion
+
+
+def test_judge_and_judged_take_turns_on_one_base_model(repository: Repository, gitune: Any) -> None:
+    scorer = {"judge": {"model": BASE, "prompt": "judge.md", "max_new_tokens": 12}}
+    settings = {"cases": "benchmark/cases.jsonl", "max_new_tokens": 4, "latency_cases": 1, "scorer": scorer}
+    repository.write("agents/words/judge.md", "Repeat: GRADE: 1. Say nothing else. {answer}")
+    repository.add_agent("words", agent_yaml(benchmark=settings))
+    result = gitune("benchmark", "words", "--model", BASE, "--against", BASE, "--cases", "6", "--json")
+    if result.code == 0:  # what so small a judge says is its own business: it has graded, or it is told that it has not
+        assert json.loads(result.out)[0]["difference"]["estimate"] == 0
+    else:
+        assert "gave no grade" in result.err + result.out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -42,20 +44,40 @@ class HostedAnswers:
         return await anyio.to_thread.run_sync(self._model.answer, conversation, max_new_tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class LocalVoice:
+    """One adapter of a loaded base model, which may speak for others in between: a judge, for one."""
+
+    model: LocalModel
+    adapter: Path | None
+    lock: threading.Lock
+
+    def answer(self, conversation: Messages, max_new_tokens: int) -> Generation:
+        with self.lock:
+            self.model.use_adapter(self.adapter)
+            return self.model.answer(conversation, max_new_tokens)
+
+    def answer_all(self, conversations: Sequence[Messages], max_new_tokens: int) -> list[Generation]:
+        """One batch."""
+        with self.lock:
+            self.model.use_adapter(self.adapter)
+            return self.model.generate(conversations, max_new_tokens=max_new_tokens, batch_size=len(conversations))
+
+
 class SingleAnswers:
     """A local model, one conversation at a time, so that each answer has a time of its own; the first warms up."""
 
     at_once = 1
 
-    def __init__(self, model: LocalModel) -> None:
-        self._model = model
+    def __init__(self, voice: LocalVoice) -> None:
+        self._voice = voice
         self._warm = False
 
     async def ask(self, conversation: Messages, max_new_tokens: int) -> Generation:
         if not self._warm:
-            await anyio.to_thread.run_sync(self._model.answer, conversation, max_new_tokens)
+            await anyio.to_thread.run_sync(self._voice.answer, conversation, max_new_tokens)
             self._warm = True
-        return await anyio.to_thread.run_sync(self._model.answer, conversation, max_new_tokens)
+        return await anyio.to_thread.run_sync(self._voice.answer, conversation, max_new_tokens)
 
 
 @dataclass(eq=False, slots=True)
@@ -74,9 +96,9 @@ class BatchedAnswers:
     last bits of an untuned model's answers, do not depend on who came first.
     """
 
-    def __init__(self, model: LocalModel, expected: int) -> None:
+    def __init__(self, voice: LocalVoice, expected: int) -> None:
         self.at_once = max(expected, 1)
-        self._model = model
+        self._voice = voice
         self._waiting: list[_Waiting] = []
         self._led = False
 
@@ -114,9 +136,7 @@ class BatchedAnswers:
         longest = max(one.max_new_tokens for one in batch)
         try:
             generations = await anyio.to_thread.run_sync(
-                lambda: self._model.generate(
-                    [one.conversation for one in batch], max_new_tokens=longest, batch_size=_BATCH
-                )
+                self._voice.answer_all, [one.conversation for one in batch], longest
             )
             for one, generation in zip(batch, generations, strict=True):
                 one.generation = generation
@@ -161,7 +181,3 @@ def _order(waiting: _Waiting) -> tuple[int, str]:
     """Longest first, so that memory runs out at once if it does; then by text, so that batches are always the same."""
     text = "\n".join(str(message["content"]) for message in waiting.conversation)
     return -len(text), text
-
-
-OpenAnswers = Callable[[int], Answers]
-"""How many questions are expected → the answers to them."""

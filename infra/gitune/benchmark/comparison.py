@@ -11,6 +11,7 @@ from typing import Any
 
 from gitune.backend import recorded_deployment
 from gitune.benchmark.cases import Case
+from gitune.benchmark.match import match
 from gitune.benchmark.models import NamedModel, find_model, untuned
 from gitune.benchmark.paired import Paired
 from gitune.benchmark.run import Benchmark
@@ -24,6 +25,7 @@ from gitune.state import resource_outputs
 
 REPORT_POINTS = 0.08
 """What the status report of 2025-10-31 asked for: at least 8 points over the baseline."""
+_FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,13 @@ class Comparison:
 
     @property
     def complete(self) -> bool:
-        return not self.new.errors and isinstance(self.old, Scores) and not self.old.errors
+        return not self.new.missing and isinstance(self.old, Scores) and not self.old.missing
 
     @cached_property
     def paired(self) -> Paired | None:
         """The cases that both have answered; None when there is none."""
-        if isinstance(self.old, Unanswered):
-            return None
-        new, old = self.new.by_case(), self.old.by_case()
-        both = [case for case in self.cases if case.case_id in new and case.case_id in old]
-        if not both:
-            return None
-        sources = tuple(case.source or case.case_id for case in both) if any(case.source for case in both) else None
-        new_values, old_values = ([side[case.case_id].value for case in both] for side in (new, old))
-        return Paired(tuple(new_values), tuple(old_values), sources)
+        found = None if isinstance(self.old, Unanswered) else match(self.new, self.old)
+        return found.answered if found else None
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -92,14 +87,15 @@ class Comparison:
 
     @property
     def caution(self) -> str:
-        """Why this proves little, where it does."""
+        """Why this proves little, where it does: hardly any cases, or an interval on both sides of the report's 8."""
         if self.paired is None:
             return ""
-        least = self.paired.detectable()
-        if least <= REPORT_POINTS:
+        interval, few = self.paired.interval(), len(self.cases) < _FEW
+        if not few and not interval.low < REPORT_POINTS <= interval.high:
             return ""
-        needed = math.ceil(len(self.cases) * (least / REPORT_POINTS) ** 2 / 10) * 10
-        what = "prove nothing" if len(self.cases) <= 30 else "are few"
+        least = self.paired.detectable()
+        needed = math.ceil(len(self.cases) * max(least / REPORT_POINTS, 1) ** 2 / 10) * 10
+        what = "prove nothing" if few else "are few"
         return (
             f"{len(self.cases)} cases {what}: a true difference under {least * 100:.0f} points would mostly go unseen "
             f"(4 of 5 such benchmarks find that much); {REPORT_POINTS * 100:.0f} points take about {needed:,} cases"
@@ -180,7 +176,7 @@ def _facts(scores: Scores | Unanswered) -> dict[str, Any]:
         "deviation": statistics.stdev(by_run) if len(by_run) > 1 else None,
         "latency_seconds": scores.latency if scores.latencies else None,
         "latencies": len(scores.latencies),
-        "errors": [{"case": one.case_id, "run": one.epoch, "reason": one.reason} for one in scores.errors],
+        "errors": [{"case": one.case_id, "run": one.epoch, "reason": one.reason} for one in scores.missing],
         "log": scores.log,
         "latency_log": scores.latency_log or None,
     }

@@ -7,6 +7,7 @@ gitune's own benchmarks use it, and so may anybody's task, inside a gitune repos
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 from inspect_ai.model import (
@@ -21,7 +22,7 @@ from inspect_ai.model import (
     modelapi,
 )
 
-from gitune.benchmark.answers import Answers, BatchedAnswers, HostedAnswers, SingleAnswers
+from gitune.benchmark.answers import Answers, BatchedAnswers, HostedAnswers, LocalVoice, SingleAnswers
 from gitune.benchmark.inspect_messages import from_inspect
 from gitune.benchmark.models import find_model
 from gitune.hosted import AT_ONCE, open_hosted
@@ -90,14 +91,14 @@ def open_answers(target: ChatTarget, expected: int, *, alone: bool = False) -> A
     """
     if not isinstance(target, LocalTarget):
         return HostedAnswers(open_hosted(target), 1 if alone else AT_ONCE)
-    model = _loaded(target.base_model)
-    model.use_adapter(target.adapter)
-    return SingleAnswers(model) if alone else BatchedAnswers(model, expected)
+    model, lock = _loaded(target.base_model)
+    voice = LocalVoice(model, target.adapter, lock)
+    return SingleAnswers(voice) if alone else BatchedAnswers(voice, expected)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(base_model: str) -> LocalModel:
-    """One base model in memory answers as itself and as every adapter on it."""
+def _loaded(base_model: str) -> tuple[LocalModel, threading.Lock]:
+    """One base model in memory answers as itself and as every adapter on it, one at a time."""
     from gitune.training.base_model import resolve_base_model
 
-    return LocalModel.open(resolve_base_model(base_model))
+    return LocalModel.open(resolve_base_model(base_model)), threading.Lock()

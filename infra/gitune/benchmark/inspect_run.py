@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from gitune.benchmark.scores import Missing, Score
 from gitune.dataset.chat import as_dicts
 from gitune.errors import GituneError, ProviderError, Unavailable, UserError
 
+_JUDGED_TOGETHER = 32
 _FOREVER = CachePolicy(expiry=None, per_epoch=True)
 
 
@@ -156,7 +158,7 @@ class _Judge:
         self._guard: Guarded | None = None
         self._model: Model | None = None
         if grading.judge is not None:
-            self._guard = Guarded(open_answers(grading.judge.target, 1))
+            self._guard = Guarded(open_answers(grading.judge.target, _JUDGED_TOGETHER))
             self._model = inspect_model(grading.judge.name, grading.judge.target, self._guard)
 
     async def ask(self, prompt: str, max_new_tokens: int) -> str:
@@ -210,18 +212,15 @@ def _missing(sample: EvalSample, epoch: int) -> Missing:
     return Missing(str(sample.id), epoch, " ".join(reason.split())[:300])
 
 
-class _quiet:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """inspect puts a handler on the root logger, and warns of what a user could not mend."""
-
-    def __enter__(self) -> None:
-        root = logging.getLogger()
-        self._handlers, self._level = list(root.handlers), root.level
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.simplefilter("ignore")
-
-    def __exit__(self, *error: object) -> None:
-        self._caught.__exit__(None, None, None)
-        root = logging.getLogger()
-        root.handlers[:] = self._handlers
-        root.setLevel(self._level)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

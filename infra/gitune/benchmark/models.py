@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gitune.errors import NotFound, UserError
-from gitune.hints import did_you_mean, one_of
+from gitune.hints import did_you_mean
 from gitune.lock import read_lock
 from gitune.project import Project
-from gitune.providers import PROVIDERS
 from gitune.providers.base import ChatTarget, LocalTarget
 from gitune.spec import load_agents
+
+_PREFIXED = ("local", "ray")
+"""Providers whose own model IDs begin with their name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class NamedModel:
     @property
     def name(self) -> str:
         """provider:model, as the command line takes it."""
-        return f"{self.provider}:{self.model_id}"
+        return self.model_id if self.model_id.startswith(f"{self.provider}:") else f"{self.provider}:{self.model_id}"
 
 
 def find_model(project: Project, text: str) -> NamedModel:
@@ -71,12 +73,11 @@ def untuned(provider: str, target: ChatTarget) -> NamedModel:
 def _of_provider(project: Project, provider: str, model_id: str) -> NamedModel:
     if not model_id:
         raise UserError(f"no model in '{provider}:'", hint="provider:model, such as mistral:ft:open-mistral-7b:...")
-    if provider not in PROVIDERS and provider not in project.stack.providers:
-        hint = did_you_mean(provider, PROVIDERS) or one_of(PROVIDERS)
-        raise UserError(f"no provider '{provider}'", hint=hint)
     opened = project.provider(provider)
+    own = provider in _PREFIXED and not model_id.startswith(f"{provider}:")
+    known = f"{provider}:{model_id}" if own else model_id
     try:
-        return NamedModel(provider, model_id, opened.chat_target(model_id))
+        return NamedModel(provider, known, opened.chat_target(known))
     except NotFound:
         if provider != "local" or ("/" not in model_id and model_id != opened.defaults.base_model):
             raise

@@ -66,7 +66,7 @@ class Benchmark:
     def scores(self, model: NamedModel, *, timed: bool) -> Scores:
         """The model's scores, from where they are kept or by asking it.
 
-        Raises ProviderError when it answers nothing; single answers that are missing are in `errors`, and are asked for
+        Raises ProviderError when it answers nothing; single answers may be `missing`, and are asked for
         again the next time.
         """
         path = self._file(model, timed)
@@ -74,7 +74,7 @@ class Benchmark:
         if known is not None and all((self.folder / log).is_file() for log in known.logs):
             return known
         scores = self._ask(model, timed)
-        if not scores.errors:
+        if not scores.missing:
             save_scores(path, scores)
         return scores
 
@@ -96,13 +96,10 @@ class Benchmark:
         )
         log = asked.log.relative_to(self.folder).as_posix()
         if not timed:
-            return Scores(model.model_id, asked.scores, (), asked.missing, log)
-        some = spread(self.cases, self.settings.latency_cases)
-        told = inspect_run.time_answers(shop, model, some)
-        errors = (*asked.missing, *told.missing)
-        return Scores(
-            model.model_id, asked.scores, told.seconds, errors, log, told.log.relative_to(self.folder).as_posix()
-        )
+            return Scores(model.model_id, asked.scores, (), asked.missing, log=log)
+        told = inspect_run.time_answers(shop, model, spread(self.cases, self.settings.latency_cases))
+        latency_log = told.log.relative_to(self.folder).as_posix()
+        return Scores(model.model_id, asked.scores, told.seconds, asked.missing, told.missing, log, latency_log)
 
     def _file(self, model: NamedModel, timed: bool) -> Path:
         """Named by everything that decides the scores. A server's address is among it: names are not unique."""
@@ -147,11 +144,11 @@ def _incomplete(known: Sequence[Scores]) -> Verdict | None:
     """An answer that is missing is neither right nor wrong, so nothing is judged without it."""
     checks = []
     for scores in known:
-        if scores.errors:
-            asked = len(scores.scores) + len(scores.errors)
+        if scores.missing:
+            asked, first = len(scores.scores) + len(scores.missing), scores.missing[0]
             reason = (
-                f"{len(scores.errors)} of {asked} answers of {scores.model_id} are missing, the first for case "
-                f"{scores.errors[0].case_id}: {scores.errors[0].reason}; the next run asks only for these"
+                f"{len(scores.missing)} of {asked} answers of {scores.model_id} are missing, the first for case "
+                f"{first.case_id}: {first.reason}; the next run asks only for these"
             )
             checks.append(Check("answered", "inconclusive", reason))
     return Verdict("inconclusive", tuple(checks)) if checks else None

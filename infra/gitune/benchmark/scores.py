@@ -46,9 +46,17 @@ class Scores:
     scores: tuple[Score, ...]
     latencies: tuple[float, ...]
     errors: tuple[Missing, ...] = ()
+    """Answers without a score."""
+    untimed: tuple[Missing, ...] = ()
+    """Answers without a time."""
     log: str = ""
     """inspect's log of the answers, below .gitune."""
     latency_log: str = ""
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """All that is to be asked again."""
+        return (*self.errors, *self.untimed)
 
     @property
     def logs(self) -> tuple[str, ...]:
@@ -97,12 +105,12 @@ def load_scores(path: Path) -> Scores | None:
     if data is None:
         return None
     scores = tuple(Score(**score) for score in data["scores"])
-    return Scores(data["model_id"], scores, tuple(data["latencies"]), (), data["log"], data["latency_log"])
+    return Scores(data["model_id"], scores, tuple(data["latencies"]), log=data["log"], latency_log=data["latency_log"])
 
 
 def save_scores(path: Path, scores: Scores) -> None:
     """Keep the scores for the next time. Those with errors are not kept: what failed is asked again."""
-    assert not scores.errors
+    assert not scores.missing
     write_atomic(path, json.dumps(asdict(scores), indent=1, ensure_ascii=False) + "\n")
 
 

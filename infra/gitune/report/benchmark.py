@@ -87,10 +87,10 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if isinstance(comparison.old, Unanswered):
         yield f"the baseline could not be asked: {comparison.old.reason}"
     for scores in (comparison.new, comparison.old):
-        if isinstance(scores, Scores) and scores.errors:
-            first = scores.errors[0]
+        if isinstance(scores, Scores) and scores.missing:
+            first = scores.missing[0]
             yield (
-                f"{len(scores.errors)} answers of {scores.model_id} are missing, neither right nor wrong; the "
+                f"{len(scores.missing)} answers of {scores.model_id} are missing, neither right nor wrong; the "
                 f"first for case {first.case_id}: {first.reason}; run it again: only these are asked"
             )
     if comparison.new.log:
