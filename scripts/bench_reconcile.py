@@ -6,6 +6,8 @@ All against the Bedrock server of tests/servers on this machine, whose jobs are 
     terraform   the same with aws_bedrock_custom_model and count, where `terraform` and its AWS provider can be had;
                 its training data is on the server already, gitune builds, checks and uploads its own
     empty       `pulumi preview` of a program without a resource, by the engine that gitune runs
+
+and the makespan of many agents in simulation, against what no order can beat.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ sys.path.insert(0, str(REPOSITORY))  # tests.servers and tests.fleet are no part
 from tests.fleet import write_fleet  # noqa: E402
 from tests.servers import bedrock  # noqa: E402
 from tests.servers.jobs import Limits  # noqa: E402
+from tests.simulation import makespan_ratio  # noqa: E402
 
 AGENTS = (5, 50, 500)
 EXAMPLES = 40
@@ -208,10 +211,21 @@ def main() -> int:
         for row in _measured(folder, arguments.agents, arguments.only, missing, failed):
             print(f"{row.entrant} {row.agents} {row.step}: {row.seconds:.2f} s", file=sys.stderr)
             rows.append(row)
+    makespans = {
+        f"{provider}, limits {'declared' if declared else 'learned'}": makespan_ratio(
+            provider=provider, declared=declared
+        )
+        for provider in ("openai", "mistral")
+        for declared in (True, False)
+    }
     if arguments.json:
-        print(json.dumps({"rows": [asdict(row) for row in rows], "missing": missing, "failed": failed}, indent=2))
+        found = {"rows": [asdict(row) for row in rows], "makespans": makespans, "missing": missing, "failed": failed}
+        print(json.dumps(found, indent=2))
     else:
         report(rows, [*missing, *failed])
+        print("makespan in simulation, 500 agents of 5 to 15 minutes, 20 at once, against what no order can beat:")
+        for name, ratio in makespans.items():
+            print(f"  {name}: {ratio:.3f}")
     return 1 if failed else 0
 
 
