@@ -14,7 +14,7 @@ from gitune.benchmark.match import Regression
 from gitune.benchmark.scores import Missing, Score, Scores, Unanswered
 from gitune.spec import GateSpec
 
-GATE = GateSpec()
+GATE = GateSpec(prove="threshold")
 
 
 def scores(model: str, right: list[bool], latencies: tuple[float, ...] = (0.3,)) -> Scores:
@@ -105,7 +105,7 @@ def test_a_threshold_that_is_neither_points_nor_a_share_is_refused(bad: object) 
 
 
 def test_a_proven_rise_may_be_all_that_is_asked() -> None:
-    gate = GateSpec(prove="rise")
+    gate = GateSpec()
     new, base = paired(300, 90, 40, 170)  # +8.3 points, at least +4.6
     assert judge(GATE, new, base).outcome == "inconclusive"
     verdict = judge(gate, new, base)
