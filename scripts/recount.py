@@ -1,8 +1,8 @@
 """Recomputes a lock's numbers from inspect's logs, without gitune: `python scripts/recount.py LOCK [.gitune]`.
 
-Reads the logs that the lock names and prints its numbers as JSON; exits with 1 where the lock says otherwise. Answers are
-compared with their targets anew where the scorer is `exact`; the grades of other scorers are taken as the log has them.
-An answer that could not be had is neither right nor wrong: it is counted by itself.
+Reads the logs that the lock names and prints its numbers as JSON; exits with 1 where the lock says otherwise. Answers
+are compared with their targets anew where the scorer is `exact`; the grades of other scorers are taken as the log has
+them. An answer that could not be had is neither right nor wrong: it is counted by itself.
 """
 
 from __future__ import annotations

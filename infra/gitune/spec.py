@@ -180,8 +180,8 @@ class GateSpec(_Value):
     prove: Annotated[
         Literal["rise", "threshold"],
         Field(
-            description="rise: the interval lies above 0 and reaches min_improvement, and the cases suffice to find such "
-            "a rise. threshold: the whole interval lies at min_improvement or above."
+            description="rise: the interval lies above 0 and reaches min_improvement, and the cases suffice to find "
+            "such a rise. threshold: the whole interval lies at min_improvement or above."
         ),
     ] = "rise"
     min_cases: Annotated[

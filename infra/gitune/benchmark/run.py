@@ -46,7 +46,9 @@ class Evidence:
         return sum(len(scores.errors) for scores in (self.challenger, self.base) if isinstance(scores, Scores))
 
 
-def gather_evidence(bench: Benchmark, project: Project, gate: GateSpec, model: NamedModel, lock: Lock | None) -> Evidence:
+def gather_evidence(
+    bench: Benchmark, project: Project, gate: GateSpec, model: NamedModel, lock: Lock | None
+) -> Evidence:
     """Benchmark the model, its base model and the deployed model on the agent's cases; what is unchanged is free."""
     base = bench.try_scores(untuned(model.provider, model.target))
     challenger = bench.scores(model, timed=True)
