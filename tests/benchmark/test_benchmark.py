@@ -43,8 +43,6 @@ class Server(MistralServer):
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
-        self.late: set[str] = set()
-        """Questions that are answered after two seconds."""
         self.instead: dict[str, list[Response]] = {}
         self.asked: Counter[tuple[str, str]] = Counter()
 
@@ -52,7 +50,7 @@ class Server(MistralServer):
     def chat(self, request: Request) -> Response:
         question = request.json["messages"][-1]["content"]
         self.asked[request.json["model"], question] += 1
-        time.sleep(self.seconds + 2.0 * (question in self.late))
+        time.sleep(self.seconds)
         planted = self.instead.get(question)
         return planted.pop(0) if planted else super().chat(request)
 
@@ -219,13 +217,21 @@ def test_failed_call_is_neither_right_nor_wrong_and_is_asked_again(
     assert sum(server.asked.values()) - before <= 2 + 3 + 3
 
 
+@pytest.mark.slow
 def test_time_outs_and_long_limits_are_missing_and_asked_again(
     project: Repository, server: Server, gitune: Gitune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gitune.hosted._TIMEOUT_SECONDS", 1.5)
     monkeypatch.setattr("gitune.hosted._PATIENCE_SECONDS", 1.0)
     late, busy = CASES[9], CASES[17]
-    server.late = {late["messages"][-1]["content"]}
+
+    def keeps_waiting(number: int, phase: str) -> bool:
+        slow = late["messages"][-1]["content"].encode() in server.requests[number - 1].body
+        if slow and phase == "received":
+            time.sleep(2.0)
+        return slow
+
+    server.watch = keeps_waiting
     limited = Response(429, {"message": "Requests rate limit exceeded"}, {"Retry-After": "0"})
     server.instead = {busy["messages"][-1]["content"]: [limited] * 1000}
     found = benchmark(gitune, code=1)
@@ -237,7 +243,7 @@ def test_time_outs_and_long_limits_are_missing_and_asked_again(
     assert found["model"]["score"] == 1.0  # of the 34 that were answered
     assert found["difference"]["estimate"] == 1.0
 
-    server.late, server.instead = set(), {}
+    server.watch, server.instead = lambda *_: False, {}
     before = sum(server.asked.values())
     again = benchmark(gitune)
     assert again["model"]["errors"] == again["baseline"]["errors"] == []
