@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gitune.benchmark.gate import Verdict, judge_together
+from gitune.benchmark.gate import Verdict, judge_together, with_checks
 from gitune.benchmark.models import NamedModel
 from gitune.benchmark.run import Benchmark, Evidence, OnProgress, gather_evidence, open_benchmark
+from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
 from gitune.lock import Lock, next_version, read_lock, write_lock
@@ -68,7 +69,9 @@ def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str,
     """Judge them together, by agent; write the lock of each that passes."""
     verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
     promotions = {}
-    for challenger, verdict in zip(challengers, verdicts, strict=True):
+    for challenger, of_cases in zip(challengers, verdicts, strict=True):
+        safety = challenger.evidence.safety
+        verdict = with_checks(of_cases, judge_safety(safety)) if safety else of_cases
         promotions[challenger.spec.name] = Promotion(challenger.evidence, verdict)
         if verdict.outcome == "pass":
             lock = _lock(challenger, verdict, recorded_estimate(challenger.model.request, project))
@@ -91,6 +94,8 @@ def _logs(evidence: Evidence) -> dict[str, str]:
     found = {"challenger": evidence.challenger.log, "latency": evidence.challenger.latency_log}
     if not isinstance(evidence.base, Unanswered):
         found["base"] = evidence.base.log
+    if evidence.safety is not None:
+        found["safety"] = evidence.safety.challenger.logs[0]
     return found
 
 

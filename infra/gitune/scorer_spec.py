@@ -10,25 +10,27 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from gitune.hints import did_you_mean, one_of
 
-_FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
+    """Frozen; unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class Plain(_Options):
+class Plain(Options):
     """A scorer without options."""
 
 
-class NumberOptions(_Options):
+class NumberOptions(Options):
     """How far the answer's number may be from the target's: the larger of the two counts."""
 
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False, description="In the number's own unit.")] = 0.0
     relative: Annotated[float, Field(ge=0, le=1, description="As a share of the target, such as 0.01.")] = 0.0
 
 
-class JsonOptions(_Options):
+class JsonOptions(Options):
     """Which fields of the target's object count; a case may name its own."""
 
     fields: Annotated[
@@ -36,7 +38,7 @@ class JsonOptions(_Options):
     ] = None
 
 
-class JudgeOptions(_Options):
+class JudgeOptions(Options):
     """A model that grades each answer."""
 
     model: Annotated[str, Field(min_length=1, description="provider:model, or the alias of an agent of the stack.")]
@@ -47,7 +49,7 @@ class JudgeOptions(_Options):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="Longest verdict, in tokens.")] = 256
 
 
-class Scorer(_Options):
+class Scorer(Options):
     """Exactly one of these. Every score is 0 to 1."""
 
     exact: Annotated[Plain | None, Field(description="The answer is the target.")] = None
@@ -60,7 +62,7 @@ class Scorer(_Options):
     judge: Annotated[JudgeOptions | None, Field(description="A named model grades the answer.")] = None
     function: Annotated[
         str | None,
-        Field(pattern=_FUNCTION, description="module:function, called with (answer, case); returns 0 to 1."),
+        Field(pattern=FUNCTION, description="module:function, called with (answer, case); returns 0 to 1."),
     ] = None
 
     @property
@@ -96,7 +98,7 @@ class Scorer(_Options):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         whole = handler.resolve_ref_schema(handler(core_schema))
         whole |= {"minProperties": 1, "maxProperties": 1}
-        return {"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": _FUNCTION}, dict(whole)]}
+        return {"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": FUNCTION}, dict(whole)]}
 
 
 _EXAMPLES = {"judge": "{judge: {model: 'mistral:mistral-large-latest'}}", "function": "my_scorers:is_polite"}

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
+from gitune.safety_spec import SafetySpec
 from gitune.scorer_spec import Plain, Scorer
 from gitune.store_url import check_store_url
 from gitune.yaml_source import Path_, YamlSource, parse_yaml
@@ -235,6 +236,9 @@ class AgentSpec(_Value):
     training: Annotated[tuple[Candidate, ...], Field(min_length=1, strict=False)] = (Candidate(provider="local"),)
     benchmark: BenchmarkSpec
     gate: GateSpec = GateSpec()
+    safety: Annotated[
+        SafetySpec | None, Field(description="What it must refuse and must not; left out: it is not asked.")
+    ] = None
     budget_usd: Annotated[
         _Dollars | None,
         Field(description="Most US dollars that one training may cost, by the high end of its estimate."),

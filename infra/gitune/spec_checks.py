@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gitune.benchmark.safety_prompts import check_prompts
 from gitune.dataset.formats import template_columns
 from gitune.dataset.sources import KINDS
 from gitune.dataset.urls import holds_credential, shown_url
 from gitune.errors import Problem
 from gitune.hints import did_you_mean, one_of
+from gitune.safety_spec import SafetySpec
 from gitune.spec import AgentSpec, Source
 from gitune.yaml_source import YamlSource, parse_yaml
 
@@ -28,7 +30,9 @@ def check_agent(spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Pro
     yield from _check_file(spec.benchmark.cases, ("benchmark", "cases"), spec, source, root)
     judge = spec.benchmark.scorer.judge
     if judge is not None and judge.prompt is not None:
-        yield from _check_prompt(judge.prompt, spec, source, root)
+        yield from _check_prompt(judge.prompt, ("benchmark", "scorer", "judge", "prompt"), spec, source, root)
+    if spec.safety is not None:
+        yield from _check_safety(spec.safety, spec, source, root)
     dataset = spec.dataset
     if dataset.mix and abs(sum(dataset.mix.values()) - 1) > MIX_TOLERANCE:
         total = f"{sum(dataset.mix.values()):.10g}"
@@ -108,8 +112,19 @@ def _check_file(
         yield source.problem(place, f"no such file: '{relative}'", did_you_mean(relative, siblings))
 
 
-def _check_prompt(relative: str, spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
-    place: _Place = ("benchmark", "scorer", "judge", "prompt")
+def _check_safety(safety: SafetySpec, spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
+    for number, judge in enumerate(safety.judges):
+        if judge.judge is not None and judge.judge.prompt is not None:
+            place: _Place = ("safety", "judges", number, "judge", "prompt")
+            yield from _check_prompt(judge.judge.prompt, place, spec, source, root)
+    if safety.prompts is not None:
+        wrong = list(_check_file(safety.prompts, ("safety", "prompts"), spec, source, root))
+        yield from wrong
+        if not wrong:
+            yield from check_prompts(spec.folder / safety.prompts, root)
+
+
+def _check_prompt(relative: str, place: _Place, spec: AgentSpec, source: YamlSource, root: Path) -> Iterable[Problem]:
     wrong = list(_check_file(relative, place, spec, source, root))
     yield from wrong
     if wrong:

@@ -12,7 +12,6 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from gitune.benchmark.safety_gate import (
     Agreement,
     Calibration,
-    SafetyLimits,
     agreement,
     calibration,
     judge_erosion,
@@ -20,8 +19,9 @@ from gitune.benchmark.safety_gate import (
     judge_judges,
     judge_refusals,
 )
+from gitune.safety_spec import SafetySpec
 
-LIMITS = SafetyLimits()
+LIMITS = SafetySpec(judges=("refusal_words", "my_judges:did_it"))
 GOOD = (Calibration("one", 48, 2, 49, 1), Calibration("two", 47, 3, 50, 0))
 
 
@@ -66,7 +66,7 @@ def test_a_model_trained_to_refuse_everything_refuses_benign_prompts() -> None:
     check = judge_refusals(LIMITS, flags(100, 100), flags(3, 100))
     assert check.outcome == "fail"
     assert check.reason.startswith("refusals of benign prompts: 3 → 100 of 100, +97.0 points")
-    assert judge_refusals(LIMITS, flags(3, 100), flags(3, 100)).outcome == "pass"
+    assert judge_refusals(LIMITS, flags(3, 64), flags(3, 64)).outcome == "pass"
     assert judge_refusals(LIMITS, flags(0, 10), flags(0, 10)).outcome == "inconclusive"
     assert judge_refusals(LIMITS, flags(3, 100), flags(60, 100)).outcome == "pass"
 

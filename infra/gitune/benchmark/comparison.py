@@ -15,6 +15,8 @@ from gitune.benchmark.match import match
 from gitune.benchmark.models import NamedModel, find_model, untuned
 from gitune.benchmark.paired import Paired
 from gitune.benchmark.run import Benchmark
+from gitune.benchmark.safety import SafetyEvidence
+from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Scores, Unanswered
 from gitune.errors import UserError
 from gitune.lock import read_lock
@@ -53,10 +55,13 @@ class Comparison:
     old_name: str
     new: Scores
     old: Scores | Unanswered
+    safety: SafetyEvidence | None
+    """Of the model beside its base model, where agent.yaml asks for it."""
 
     @property
     def complete(self) -> bool:
-        return not self.new.missing and isinstance(self.old, Scores) and not self.old.missing
+        unsaid = self.safety is not None and self.safety.challenger.missing
+        return not self.new.missing and isinstance(self.old, Scores) and not self.old.missing and not unsaid
 
     @cached_property
     def paired(self) -> Paired | None:
@@ -114,6 +119,7 @@ class Comparison:
             "difference": interval._asdict() if interval else None,
             "detectable": paired.detectable() if paired else None,
             "caution": self.caution or None,
+            "safety": _safety_facts(self.safety) if self.safety else None,
             "differences": [
                 {name: getattr(one, name) for name in Difference.__dataclass_fields__} for one in self.differences
             ],
@@ -124,9 +130,9 @@ def compare(bench: Benchmark, new: NamedModel, old: NamedModel, *, may_be_gone: 
     """Ask both; what is known is free. `may_be_gone`: a base model that nobody serves is told, not raised."""
     before = bench.try_scores(old) if may_be_gone else bench.scores(old, timed=True)
     after = bench.scores(new, timed=True)
-    return Comparison(
-        bench.agent, bench.grading.kind, bench.cases, bench.settings.runs, _named(new), _named(old), after, before
-    )
+    safety = bench.safety.gather(new, untuned(new.provider, new.target)) if bench.safety else None
+    names, runs = (_named(new), _named(old)), bench.settings.runs
+    return Comparison(bench.agent, bench.grading.kind, bench.cases, runs, *names, after, before, safety)
 
 
 def benchmarked_pair(
@@ -164,6 +170,18 @@ def _trained(project: Project) -> Mapping[str, ModelState]:
 
 def _named(model: NamedModel) -> str:
     return f"{model.label} ({model.name})" if model.label else model.name
+
+
+def _safety_facts(evidence: SafetyEvidence) -> dict[str, Any]:
+    checks = [{"name": one.name, "outcome": one.outcome, "reason": one.reason} for one in judge_safety(evidence)]
+    answers = [
+        {"prompt": one.prompt.prompt_id, "label": one.prompt.label, "answer": one.answer, "complied": one.complied}
+        for one in evidence.challenger.found
+    ]
+    missing = [{"prompt": one.case_id, "reason": one.reason} for one in evidence.challenger.missing]
+    judges = [judge.name for judge in evidence.spec.judges]
+    logs = list(evidence.challenger.logs)
+    return {"checks": checks, "judges": judges, "answers": answers, "errors": missing, "logs": logs}
 
 
 def _facts(scores: Scores | Unanswered) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gitune.benchmark.match import Match, Regression, match, regressions
@@ -89,8 +89,18 @@ def judge(
         checks.append(_variation(gate.max_variation, challenger))
     baseline = deployed or base
     worse = () if isinstance(baseline, Unanswered) else regressions(challenger, baseline)
+    return Verdict(_worst(checks), tuple(checks), worse, level)
+
+
+def with_checks(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
+    """The verdict with further checks, such as those of safety."""
+    both = (*verdict.checks, *checks)
+    return replace(verdict, outcome=_worst(both), checks=both)
+
+
+def _worst(checks: Sequence[Check]) -> Outcome:
     order: Sequence[Outcome] = ("fail", "inconclusive", "pass")
-    return Verdict(min((check.outcome for check in checks), key=order.index), tuple(checks), worse, level)
+    return min((check.outcome for check in checks), key=order.index)
 
 
 def judge_together(contests: Sequence[Contest]) -> tuple[Verdict, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gitune.benchmark.cases import Case
-from gitune.benchmark.judge import ask_judge, read_prompt, read_verdict
+from gitune.benchmark.judge import PROMPT, ask_judge, read_prompt, read_verdict
 from gitune.benchmark.models import NamedModel, find_model
 from gitune.benchmark.scorers import grader
 from gitune.errors import UserError
@@ -47,9 +47,9 @@ def open_grading(spec: AgentSpec, project: Project) -> Grading:
     """Raises UserError for a function that cannot be imported, and ProviderError for a judge who is not there."""
     scorer = spec.benchmark.scorer
     if scorer.judge is not None:
-        return _by_judge(scorer.judge, spec, project)
+        return by_model(scorer.judge, spec, project)
     if scorer.function is not None:
-        return _by_function(scorer.function, project.root)
+        return by_function(scorer.function, project.root)
     plain = grader(scorer)
     assert plain is not None
 
@@ -59,8 +59,9 @@ def open_grading(spec: AgentSpec, project: Project) -> Grading:
     return Grading(scorer.kind, scorer.settings(), grade)
 
 
-def _by_judge(options: JudgeOptions, spec: AgentSpec, project: Project) -> Grading:
-    judge, prompt = find_model(project, options.model), read_prompt(options, spec.folder)
+def by_model(options: JudgeOptions, spec: AgentSpec, project: Project, default: Path = PROMPT) -> Grading:
+    """A named model with the agent's own prompt, or else `default`. Raises UserError or ProviderError."""
+    judge, prompt = find_model(project, options.model), read_prompt(options, spec.folder, default)
 
     async def grade(answer: str, case: Case, ask: AskJudge) -> Graded:
         verdict = await ask(ask_judge(prompt, answer, case), options.max_new_tokens)
@@ -70,8 +71,8 @@ def _by_judge(options: JudgeOptions, spec: AgentSpec, project: Project) -> Gradi
     return Grading("judge", settings, grade, judge)
 
 
-def _by_function(name: str, root: Path) -> Grading:
-    """A module of the repository, or of an installed package."""
+def by_function(name: str, root: Path) -> Grading:
+    """A function of a module of the repository, or of an installed package. Raises UserError."""
     function = _imported(name, root)
 
     async def grade(answer: str, case: Case, _: AskJudge) -> Graded:

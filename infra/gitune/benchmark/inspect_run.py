@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 from inspect_ai import Epochs, Task, eval  # noqa: A004 - inspect's name
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog, EvalSample
@@ -24,6 +25,7 @@ from gitune.benchmark.cases import Case
 from gitune.benchmark.grading import Grading
 from gitune.benchmark.inspect_messages import to_inspect
 from gitune.benchmark.inspect_provider import inspect_model, open_answers
+from gitune.benchmark.judge import NoVerdict
 from gitune.benchmark.models import NamedModel
 from gitune.benchmark.scores import Missing, Score
 from gitune.dataset.chat import as_dicts
@@ -105,6 +107,33 @@ def time_answers(shop: Workshop, model: NamedModel, cases: Sequence[Case]) -> Ti
     samples = log.samples or []
     seconds = tuple(float(sample.output.time or 0.0) for sample in samples if not sample.error)
     return Timed(seconds, tuple(_missing(sample, 0) for sample in samples if sample.error), Path(log.location))
+
+
+def grade_answers(shop: Workshop, answers: Sequence[tuple[Case, str]], grading: Grading) -> tuple[float | None, ...]:
+    """Grades of answers that are known; None where the judge gave none. Raises UserError or ProviderError."""
+    judge = _Judge(grading)
+    grades: list[float | None] = [None] * len(answers)
+
+    async def grade(number: int, limit: anyio.CapacityLimiter) -> None:
+        case, answer = answers[number]
+        async with limit:
+            with contextlib.suppress(ProviderError, NoVerdict):
+                grades[number] = (await grading.grade(answer, case, judge.ask)).value
+
+    async def grade_all() -> None:
+        limit = anyio.CapacityLimiter(_JUDGED_TOGETHER)
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(answers)):
+                tasks.start_soon(grade, number, limit)
+
+    os.environ["INSPECT_CACHE_DIR"] = str(shop.folder / "cache")
+    with _quiet():
+        anyio.run(grade_all)
+    if judge.wrong is not None:
+        raise judge.wrong
+    if judge.first_error is not None and not any(grade is not None for grade in grades):
+        raise judge.first_error
+    return tuple(grades)
 
 
 def _evaluate(

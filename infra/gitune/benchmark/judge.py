@@ -8,7 +8,7 @@ from pathlib import Path
 from gitune.benchmark.cases import Case
 from gitune.scorer_spec import PLACEHOLDERS, JudgeOptions
 
-_PROMPT = Path(__file__).with_name("judge_prompt.md")
+PROMPT = Path(__file__).with_name("judge_prompt.md")
 _GRADE = re.compile(r"^\W*GRADE\W*?(\d+(?:\.\d+)?)\s*(?:/\s*(\d+))?\W*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -16,9 +16,9 @@ class NoVerdict(Exception):
     """The judge said something, but no grade."""
 
 
-def read_prompt(options: JudgeOptions, folder: Path) -> str:
+def read_prompt(options: JudgeOptions, folder: Path, default: Path = PROMPT) -> str:
     """The agent's own prompt, else gitune's."""
-    return (folder / options.prompt if options.prompt else _PROMPT).read_text(encoding="utf-8")
+    return (folder / options.prompt if options.prompt else default).read_text(encoding="utf-8")
 
 
 def ask_judge(prompt: str, answer: str, case: Case) -> str:

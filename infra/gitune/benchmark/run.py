@@ -12,6 +12,7 @@ from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
 from gitune.benchmark.gate import Contest
 from gitune.benchmark.grading import Grading, open_grading
 from gitune.benchmark.models import NamedModel, untuned
+from gitune.benchmark.safety import SafetyBenchmark, SafetyEvidence, open_safety
 from gitune.benchmark.scores import Scores, Unanswered, load_scores, save_scores, scores_file
 from gitune.errors import NotFound, ProviderError, Retired, UserError, explain
 from gitune.hashing import canonical_json, sha256
@@ -31,6 +32,7 @@ class Evidence:
     cases: int
     fingerprint: str
     contest: Contest
+    safety: SafetyEvidence | None
 
     @property
     def challenger(self) -> Scores:
@@ -50,12 +52,14 @@ def gather_evidence(
     bench: Benchmark, project: Project, gate: GateSpec, model: NamedModel, lock: Lock | None
 ) -> Evidence:
     """Benchmark the model, its base model and the deployed model on the agent's cases; what is unchanged is free."""
-    base = bench.try_scores(untuned(model.provider, model.target))
+    base_model = untuned(model.provider, model.target)
+    base = bench.try_scores(base_model)
     challenger = bench.scores(model, timed=True)
     deployed = None
     if lock is not None and lock.model_id != model.model_id:
         deployed = _deployed_scores(bench, project, lock)
-    return Evidence(len(bench.cases), bench.fingerprint, Contest(gate, challenger, base, deployed))
+    safety = bench.safety.gather(model, base_model) if bench.safety else None
+    return Evidence(len(bench.cases), bench.fingerprint, Contest(gate, challenger, base, deployed), safety)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,14 @@ class Benchmark:
     cases: Sequence[Case]
     settings: BenchmarkSpec
     grading: Grading
+    safety: SafetyBenchmark | None
     on_progress: OnProgress
 
     @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of the cases and of everything that decides what an answer to them is worth."""
-        return sha256([cases_fingerprint(self.cases), canonical_json(self._settings(timed=True))])
+        safety = [canonical_json(self.safety.settings())] if self.safety else []
+        return sha256([cases_fingerprint(self.cases), canonical_json(self._settings(timed=True)), *safety])
 
     def scores(self, model: NamedModel, *, timed: bool) -> Scores:
         """The model's scores, from where they are kept or by asking it.
@@ -135,7 +141,8 @@ def open_benchmark(
     chosen = tuple(spread(chosen, cases)) if cases is not None else chosen
     settings = spec.benchmark.model_copy(update={"runs": runs}) if runs is not None else spec.benchmark
     grading = open_grading(spec, project)
-    return Benchmark(spec.name, project.state_folder, chosen, settings, grading, on_progress)
+    safety = open_safety(spec, project, chosen)
+    return Benchmark(spec.name, project.state_folder, chosen, settings, grading, safety, on_progress)
 
 
 def spread(cases: Sequence[Case], count: int) -> Sequence[Case]:

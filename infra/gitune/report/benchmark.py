@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gitune.benchmark.comparison import Comparison, Difference
+from gitune.benchmark.safety import SafetyEvidence
+from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Scores, Unanswered
 from gitune.report.drift import escaped
 from gitune.report.text import fit
@@ -16,6 +18,8 @@ from gitune.report.text import fit
 _TITLES = ("agent", "cases", "baseline", "model", "difference, points", "latency")
 _LONGEST = 1000
 _MOST_DIFFERENCES = 20
+_MOST_UNSAFE = 5
+_SHORT = 160
 
 
 def print_benchmarks(comparisons: Sequence[Comparison]) -> None:
@@ -97,6 +101,20 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield f"log .gitune/{comparison.new.log}; all: inspect view --log-dir .gitune/logs"
     if comparison.caution:
         yield comparison.caution
+    if comparison.safety is not None:
+        yield from _safety_notes(comparison.safety)
+
+
+def _safety_notes(evidence: SafetyEvidence) -> Iterator[str]:
+    """Each check, and the answers that a person should read."""
+    for check in judge_safety(evidence):
+        yield f"safety, {check.name}: {check.outcome}: {check.reason}"
+    unsafe = [one for one in evidence.challenger.found if any(one.complied) and one.prompt.label == "harmful"]
+    for one in unsafe[:_MOST_UNSAFE]:
+        said = "both judges say" if all(one.complied) else "one judge says"
+        yield f'{said} that it did {one.prompt.prompt_id}: "{fit(one.answer, _SHORT)}"'
+    if len(unsafe) > _MOST_UNSAFE:
+        yield f"{len(unsafe) - _MOST_UNSAFE} more such answers; all of them: --json"
 
 
 def _told(one: Difference) -> Iterator[tuple[str, str]]:
