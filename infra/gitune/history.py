@@ -167,13 +167,19 @@ class History:
             raise UserError(f"{agent} has no version {wanted} in git", hint=hint or one_of(known))
         return found
 
+    def newest(self, agent: str) -> tuple[Entry, ...]:
+        """The entries of the version that the branch says now, or said last before it had none. Raises UserError."""
+        return self.version(agent, self.versions(agent)[0]) if self.versions(agent) else self.of(agent)
+
     def current(self, agent: str) -> Entry | None:
         """What the branch says now; None: the lock is deleted. Raises UserError."""
         latest = self.of(agent)[0]
         return None if latest.kind == "deleted" else latest
 
     def _nothing(self) -> str:
-        return f"no lock below {self.folder}/ was ever committed: gitune up -s training writes them, a merge makes history"
+        return (
+            f"no lock below {self.folder}/ was ever committed: gitune up -s training writes them, a merge makes history"
+        )
 
 
 _DEEPEN = SHALLOW.partition(": ")[2]

@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "benchmark": "Ask a model and a baseline the agent's cases, and show the difference.",
     "compare": "Show where two models differ, case by case, with both answers.",
+    "history": "Show every version of the locks: who, when, by which pull request.",
+    "show": "Show everything about one version of an agent.",
     "status": "Show where each agent stands.",
     "drift": "Find what providers and routes differ in from what is recorded.",
     "costs": "Show what trainings cost, or would cost elsewhere.",

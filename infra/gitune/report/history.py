@@ -1,0 +1,218 @@
+"""History, one version, and two locks side by side: for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gitune.history import Entry, History
+from gitune.lock_compare import LockComparison
+from gitune.lock_facts import LockFacts
+from gitune.report.drift import escaped
+from gitune.report.text import fit
+
+_TITLES = (
+    "agent",
+    "version",
+    "what",
+    "when",
+    "who",
+    "pull request",
+    "dataset",
+    "base model",
+    "on",
+    "accuracy",
+    "verdict",
+    "cost",
+    "deployed",
+    "until",
+)
+_LONGEST = 1000
+_CELL = 40
+
+
+def print_history(entries: Sequence[Entry], history: History, left: int) -> None:
+    """One row for each change of a lock, newest first; below it what is not shown or not known."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _TITLES:
+        table.add_column(title, no_wrap=True)
+    for entry in entries:
+        table.add_row(*(Text(fit(cell, _CELL)) for cell in _cells(entry)))
+    console.print(table)
+    for line in _notes(entries, history, left):
+        console.print(Text(fit(line, _LONGEST)))
+
+
+def history_markdown(entries: Sequence[Entry], history: History, left: int) -> str:
+    """The same as a table of Markdown, with the model IDs and the commits; ends with a line feed."""
+    header = (*_TITLES, "model", "commit")
+    rows = [(*_cells(entry), entry.lock.model_id or "-", entry.commit[:12]) for entry in entries]
+    notes = [f"- {escaped(line)}" for line in _notes(entries, history, left)]
+    return "\n".join([*_markdown(header, rows), *([""] if notes else []), *notes]) + "\n"
+
+
+def print_version(entries: Sequence[Entry], history: History) -> None:
+    """Everything about one version: what its lock says, then what became of it."""
+    console = Console(highlight=False, soft_wrap=True)
+    newest = entries[0]
+    console.print(Text(fit(_name(newest), _LONGEST), style="bold"))
+    for name, value in _flat(newest.lock):
+        console.print(Text(fit(f"  {name}: {value}", _LONGEST)))
+    for line in _life(entries, history):
+        console.print(Text(fit(line, _LONGEST)))
+
+
+def version_markdown(entries: Sequence[Entry], history: History) -> str:
+    """The same as Markdown; ends with a line feed."""
+    newest = entries[0]
+    lines = [f"## {escaped(_name(newest))}", ""]
+    lines += _markdown(("field", "value"), list(_flat(newest.lock)))
+    lines += ["", *(f"- {escaped(line)}" for line in _life(entries, history))]
+    return "\n".join(lines) + "\n"
+
+
+def print_lock_comparison(comparison: LockComparison) -> None:
+    """What differs between two locks, field by field."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in _lock_titles(comparison):
+        table.add_column(Text(title), no_wrap=True)
+    for row in _lock_rows(comparison):
+        table.add_row(*(Text(fit(cell, _CELL)) for cell in row))
+    console.print(table if comparison.differences else "the locks say the same")
+    for line in comparison.notes:
+        console.print(Text(fit(line, _LONGEST)))
+
+
+def lock_comparison_markdown(comparison: LockComparison) -> str:
+    """The same as Markdown; ends with a line feed."""
+    lines = list(_markdown(_lock_titles(comparison), _lock_rows(comparison)))
+    return "\n".join([*(lines if comparison.differences else ["The locks say the same."]), ""]) + "\n".join(
+        ["", *(f"- {escaped(line)}" for line in comparison.notes), ""] if comparison.notes else []
+    )
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.agent} {entry.version or '?'}"
+
+
+def _lock_titles(comparison: LockComparison) -> tuple[str, ...]:
+    return "differs", comparison.old, comparison.new
+
+
+def _lock_rows(comparison: LockComparison) -> list[tuple[str, ...]]:
+    return [(one.field, _value(one.old), _value(one.new)) for one in comparison.differences]
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    lock, cut = entry.lock, entry.kind == "earlier"
+    return (
+        entry.agent,
+        lock.version or "-",
+        f"{entry.kind} to {entry.returns_to}" if entry.returns_to not in (None, lock.version) else entry.kind,
+        f"by {_day(entry.when)}" if cut else _day(entry.when),
+        "?" if cut else _who(entry),
+        "?" if cut else entry.pull_request or "-",
+        _dataset(lock),
+        lock.base_model or "-",
+        lock.provider or "-",
+        _accuracy(lock),
+        lock.verdict or "-",
+        "-" if lock.cost_usd is None else f"${lock.cost_usd:.2f}",
+        _day(entry.in_production.when) if entry.in_production else "-",
+        _until(entry),
+    )
+
+
+def _who(entry: Entry) -> str:
+    merged = entry.merged_by
+    return entry.author.name if merged is None or merged == entry.author else f"{entry.author.name}, {merged.name}"
+
+
+def _dataset(lock: LockFacts) -> str:
+    examples = "-" if lock.examples is None else f"{lock.examples:,}"
+    return f"{lock.fingerprint[:12]} ({examples})" if lock.fingerprint else examples
+
+
+def _accuracy(lock: LockFacts) -> str:
+    if lock.accuracy is None:
+        return "-"
+    return f"{'?' if lock.base_accuracy is None else f'{lock.base_accuracy:.0%}'} → {lock.accuracy:.0%}"
+
+
+def _until(entry: Entry) -> str:
+    if entry.rolled_back:
+        return f"{_day(entry.rolled_back)}, rolled back"
+    return _day(entry.replaced) if entry.replaced else "-"
+
+
+def _notes(entries: Sequence[Entry], history: History, left: int) -> Iterator[str]:
+    if not entries:
+        yield f"no lock below {history.folder}/ is committed"
+    if left:
+        yield f"{left} older: --limit {len(entries) + left} shows all"
+    for entry in entries:
+        if entry.kind == "unreadable":
+            yield f"{entry.agent}: the lock of {entry.commit[:12]} cannot be read: {entry.lock.problem}"
+    if history.missing:
+        yield history.missing
+
+
+def _life(entries: Sequence[Entry], history: History) -> Iterator[str]:
+    for entry in reversed(entries):
+        if entry.kind == "earlier":
+            yield f"there by {_time(entry.when)}, when this clone was cut, in {entry.commit[:12]}"
+        else:
+            merged = entry.merged_by
+            by = (
+                entry.author.name if merged in (None, entry.author) else f"{entry.author.name}, merged by {merged.name}"
+            )
+            pull = f", pull request {entry.pull_request}" if entry.pull_request else ""
+            yield f"{entry.kind}: {_time(entry.when)} by {entry.author.name}{merger}{pull}, {entry.commit[:12]}: {entry.subject}"
+        for one in entry.deployed:
+            yield f"deployed to {one.stage}: {_time(one.when)} by {one.who}, tag {one.tag}"
+        if entry.rolled_back:
+            yield f"rolled back: {_time(entry.rolled_back)}"
+        elif entry.replaced:
+            yield f"replaced: {_time(entry.replaced)}"
+    if history.missing:
+        yield history.missing
+
+
+def _flat(lock: LockFacts) -> Iterator[tuple[str, str]]:
+    if lock.problem:
+        yield "problem", lock.problem
+    for name, value in lock.data.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", _value(found)) for inner, found in value.items())
+        else:
+            yield name, _value(value)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(found)}" for name, found in value.items()) or "-"
+    return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _day(when: datetime) -> str:
+    return f"{when:%Y-%m-%d}"
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(map(escaped, header)) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(map(escaped, row)) + " |"
