@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,19 +33,28 @@ _TITLES = (
     "deployed",
     "until",
 )
+_FIRST = 6
+"""So many of them on the first of two lines."""
 _LONGEST = 1000
 _CELL = 40
 
 
 def print_history(entries: Sequence[Entry], history: History, left: int) -> None:
-    """One row for each change of a lock, newest first; below it what is not shown or not known."""
+    """One row for each change of a lock, newest first; below it what is not shown or not known.
+
+    On a terminal that is too narrow for the row: two lines.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _TITLES:
-        table.add_column(title, no_wrap=True)
-    for entry in entries:
-        table.add_row(*(Text(fit(cell, _CELL)) for cell in _cells(entry)))
-    console.print(table)
+    rows = [tuple(fit(cell, _CELL) for cell in _cells(entry)) for entry in entries]
+    wide = sum(max(map(cell_len, column)) + 2 for column in zip(_TITLES, *rows, strict=True)) - 2
+    if console.is_terminal and wide > console.width:
+        for row in rows:
+            first, second = row[:_FIRST], zip(_TITLES[_FIRST:], row[_FIRST:], strict=True)
+            console.print(Text(fit("  ".join(first), console.width), style="bold"))
+            below = ", ".join(f"{title} {cell}" for title, cell in second if cell != "-")
+            console.print(Text(f"  {fit(below, console.width - 2)}"))
+    else:
+        _print_table(_TITLES, rows)
     for line in _notes(entries, history, left):
         console.print(Text(fit(line, _LONGEST)))
 
@@ -80,12 +90,10 @@ def version_markdown(entries: Sequence[Entry], history: History) -> str:
 def print_lock_comparison(comparison: LockComparison) -> None:
     """What differs between two locks, field by field."""
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in _lock_titles(comparison):
-        table.add_column(Text(title), no_wrap=True)
-    for row in _lock_rows(comparison):
-        table.add_row(*(Text(fit(cell, _CELL)) for cell in row))
-    console.print(table if comparison.differences else "the locks say the same")
+    if comparison.differences:
+        _print_table(_lock_titles(comparison), _lock_rows(comparison))
+    else:
+        console.print("the locks say the same")
     for line in comparison.notes:
         console.print(Text(fit(line, _LONGEST)))
 
@@ -96,6 +104,16 @@ def lock_comparison_markdown(comparison: LockComparison) -> str:
     return "\n".join([*(lines if comparison.differences else ["The locks say the same."]), ""]) + "\n".join(
         ["", *(f"- {escaped(line)}" for line in comparison.notes), ""] if comparison.notes else []
     )
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As wide as it is: a terminal wraps it, a file keeps it whole."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(Text(fit(title, _CELL)), no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(fit(cell, _CELL)) for cell in row))
+    Console(highlight=False, soft_wrap=True, width=_LONGEST).print(table)
 
 
 def _name(entry: Entry) -> str:
@@ -170,11 +188,9 @@ def _life(entries: Sequence[Entry], history: History) -> Iterator[str]:
             yield f"there by {_time(entry.when)}, when this clone was cut, in {entry.commit[:12]}"
         else:
             merged = entry.merged_by
-            by = (
-                entry.author.name if merged in (None, entry.author) else f"{entry.author.name}, merged by {merged.name}"
-            )
+            merger = "" if merged is None or merged == entry.author else f", merged by {merged.name}"
             pull = f", pull request {entry.pull_request}" if entry.pull_request else ""
-            yield f"{entry.kind}: {_time(entry.when)} by {entry.author.name}{merger}{pull}, {entry.commit[:12]}: {entry.subject}"
+            yield f"{entry.kind}: {_time(entry.when)} by {entry.author.name}{merger}{pull}, {entry.commit[:12]}"
         for one in entry.deployed:
             yield f"deployed to {one.stage}: {_time(one.when)} by {one.who}, tag {one.tag}"
         if entry.rolled_back:
