@@ -318,8 +318,8 @@ def _run(
         raise UserError("git is not installed") from error
     if check and done.returncode:
         said = [line for line in done.stderr.decode("utf-8", errors="replace").splitlines() if line.strip()]
-        told = next((line for line in said if line.startswith(("fatal: ", "error: "))), said[0] if said else "failed")
-        raise UserError(f"git {arguments[0]}: {told.removeprefix('fatal: ').removeprefix('error: ')[:200]}")
+        told = next((line for line in said if line.startswith((" ! ", "fatal: ", "error: "))), (said or ["failed"])[0])
+        raise UserError(f"git {arguments[0]}: {re.sub('^(fatal:|error:| !) ', '', told)[:200]}")
     return done
 
 

@@ -7,7 +7,7 @@ change of production, as `git log --first-parent -p` shows it. The commits that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -367,6 +367,9 @@ def _plain(one: Deployed) -> dict[str, Any]:
     return {"stage": one.stage, "who": one.who, "tag": one.tag}
 
 
-def taken_versions(entries: Iterable[Entry]) -> Mapping[str, tuple[str, str]]:
-    """The models of the versions that one agent had: no number is given to two models."""
-    return {entry.version: entry.lock.model for entry in entries if entry.version and entry.lock.model}
+def taken_versions(project: Project, agent: str) -> Mapping[str, tuple[str, str]]:
+    """(provider, model ID) of each version that the agent had in git; both empty where only a tag tells of it."""
+    history = history_of_folder(project.root, project.stack.locks, agent)
+    tagged = {event.version: ("", "") for event in history.events if event.version and event.agent == agent}
+    locked = {entry.version: entry.lock.model for entry in history.entries if entry.version and entry.lock.model}
+    return {**(tagged if history.entries else {}), **locked}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
+from gitune.history import taken_versions
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
 from gitune.providers.base import Estimate, Job, TrainingRequest
@@ -42,7 +43,7 @@ def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
     if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
         return Promotion(evidence, written=False)
     lock = _lock(spec, model, evidence, recorded_estimate(model.request, project))
-    lock = replace(lock, version=next_version(previous, lock))
+    lock = replace(lock, version=next_version(previous, lock, taken_versions(project, spec.name)))
     write_lock(path, lock)
     return Promotion(evidence, written=True)
 

@@ -22,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "compare": "Show where two models differ, case by case, with both answers.",
     "history": "Show every version of the locks: who, when, by which pull request.",
     "show": "Show everything about one version of an agent.",
+    "tag": "Write the version tags that the committed locks lack.",
+    "rollback": "Write the lock of an earlier version, after asking for its model.",
     "status": "Show where each agent stands.",
     "drift": "Find what providers and routes differ in from what is recorded.",
     "costs": "Show what trainings cost, or would cost elsewhere.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -52,7 +53,8 @@ def print_history(entries: Sequence[Entry], history: History, left: int) -> None
             first, second = row[:_FIRST], zip(_TITLES[_FIRST:], row[_FIRST:], strict=True)
             console.print(Text(fit("  ".join(first), console.width), style="bold"))
             below = ", ".join(f"{title} {cell}" for title, cell in second if cell != "-")
-            console.print(Text(f"  {fit(below, console.width - 2)}"))
+            for line in textwrap.wrap(below, console.width - 2):
+                console.print(Text(f"  {line}"))
     else:
         _print_table(_TITLES, rows)
     for line in _notes(entries, history, left):
