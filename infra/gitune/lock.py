@@ -70,8 +70,8 @@ def write_lock(path: Path, lock: Lock) -> None:
 def next_version(previous: Lock | None, lock: Lock, taken: Mapping[str, tuple[str, str]] | None = None) -> str:
     """The version of `lock`, which follows `previous`. Its own `version` is not looked at.
 
-    `taken`: the (provider, model ID) of every version that the agent had. After a rollback the next number may be one of
-    them; no number is given to two models.
+    `taken`: the (provider, model ID) of every version that the agent had. After a rollback the next number may be one
+    of them; no number is given to two models.
     """
     part = 0 if previous is None else _changed_part(previous, lock)
     if previous is not None and part is None:

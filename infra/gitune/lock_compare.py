@@ -37,14 +37,13 @@ class LockComparison:
         return asdict(self)
 
 
-def compare_locks(old_name: str, old: LockFacts, new_name: str, new: LockFacts, *, program: str) -> LockComparison:
-    """What differs in dataset, settings, scores and the rest; `program` is how the user calls gitune."""
+def compare_locks(old_name: str, old: LockFacts, new_name: str, new: LockFacts) -> LockComparison:
+    """What differs in dataset, settings, scores and the rest."""
     found = tuple(_differences(old, new))
     notes = tuple(f"{name} cannot be read: {lock.problem}" for name, lock in _unreadable(old_name, old, new_name, new))
     if old.fingerprint and new.fingerprint and old.fingerprint != new.fingerprint:
         agent = new.data.get("agent", "AGENT")
-        sides = f"{old.fingerprint} {new.fingerprint}"
-        notes += (f"the examples that differ: {program} dataset diff {agent} {sides}",)
+        notes += (f"the examples that differ: gitune dataset diff {agent} {old.fingerprint} {new.fingerprint}",)
     if _of_other_cases(old, new):
         notes += ("the locks' scores are of different cases: they do not compare",)
     return LockComparison(old_name, new_name, found, notes)

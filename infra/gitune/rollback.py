@@ -34,8 +34,8 @@ class Rollback:
 def find_rollback(project: Project, agent: str, version: str | None) -> Rollback:
     """The lock of `version`, or of the version before the present one. Asks nobody, writes nothing.
 
-    Raises UserError for what git does not hold and for a lock file with changes that only it holds, and InvalidInput for
-    an earlier lock that this gitune cannot read.
+    Raises UserError for what git does not hold and for a lock file with changes that only it holds, and InvalidInput
+    for an earlier lock that this gitune cannot read.
     """
     history = _committed(project)
     entries = [entry for entry in history.of(agent) if entry.blob and not entry.lock.problem]

@@ -45,7 +45,10 @@ def wanted_tags(history: History, agents: Sequence[str], stage: str | None, lock
 
 
 def write_tags(root: Path, tags: Sequence[WantedTag], remote: str | None) -> None:
-    """Write those that are missing, then push all in one step. What could not be pushed is taken back. Raises UserError."""
+    """Write those that are missing, then push all in one step; what could not be pushed is taken back.
+
+    Raises UserError.
+    """
     missing = [tag for tag in tags if not tag.exists]
     for tag in missing:
         create_tag(root, tag.name, tag.commit, tag.message)

@@ -1,4 +1,4 @@
-"""History, one version, and two locks side by side: for a terminal and as Markdown."""
+"""History and one version of it, for a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from gitune.history import Entry, History
-from gitune.lock_compare import LockComparison
 from gitune.lock_facts import LockFacts
 from gitune.report.drift import escaped
 from gitune.report.text import fit
@@ -56,17 +55,17 @@ def print_history(entries: Sequence[Entry], history: History, left: int) -> None
             for line in textwrap.wrap(below, console.width - 2):
                 console.print(Text(f"  {line}"))
     else:
-        _print_table(_TITLES, rows)
+        print_table(_TITLES, rows)
     for line in _notes(entries, history, left):
         console.print(Text(fit(line, _LONGEST)))
 
 
-def history_markdown(entries: Sequence[Entry], history: History, left: int) -> str:
+def historymarkdown_table(entries: Sequence[Entry], history: History, left: int) -> str:
     """The same as a table of Markdown, with the model IDs and the commits; ends with a line feed."""
     header = (*_TITLES, "model", "commit")
     rows = [(*_cells(entry), entry.lock.model_id or "-", entry.commit[:12]) for entry in entries]
     notes = [f"- {escaped(line)}" for line in _notes(entries, history, left)]
-    return "\n".join([*_markdown(header, rows), *([""] if notes else []), *notes]) + "\n"
+    return "\n".join([*markdown_table(header, rows), *([""] if notes else []), *notes]) + "\n"
 
 
 def print_version(entries: Sequence[Entry], history: History) -> None:
@@ -80,35 +79,16 @@ def print_version(entries: Sequence[Entry], history: History) -> None:
         console.print(Text(fit(line, _LONGEST)))
 
 
-def version_markdown(entries: Sequence[Entry], history: History) -> str:
+def versionmarkdown_table(entries: Sequence[Entry], history: History) -> str:
     """The same as Markdown; ends with a line feed."""
     newest = entries[0]
     lines = [f"## {escaped(_name(newest))}", ""]
-    lines += _markdown(("field", "value"), list(_flat(newest.lock)))
+    lines += markdown_table(("field", "value"), list(_flat(newest.lock)))
     lines += ["", *(f"- {escaped(line)}" for line in _life(entries, history))]
     return "\n".join(lines) + "\n"
 
 
-def print_lock_comparison(comparison: LockComparison) -> None:
-    """What differs between two locks, field by field."""
-    console = Console(highlight=False, soft_wrap=True)
-    if comparison.differences:
-        _print_table(_lock_titles(comparison), _lock_rows(comparison))
-    else:
-        console.print("the locks say the same")
-    for line in comparison.notes:
-        console.print(Text(fit(line, _LONGEST)))
-
-
-def lock_comparison_markdown(comparison: LockComparison) -> str:
-    """The same as Markdown; ends with a line feed."""
-    lines = list(_markdown(_lock_titles(comparison), _lock_rows(comparison)))
-    return "\n".join([*(lines if comparison.differences else ["The locks say the same."]), ""]) + "\n".join(
-        ["", *(f"- {escaped(line)}" for line in comparison.notes), ""] if comparison.notes else []
-    )
-
-
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """As wide as it is: a terminal wraps it, a file keeps it whole."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
@@ -120,14 +100,6 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _name(entry: Entry) -> str:
     return f"{entry.agent} {entry.version or '?'}"
-
-
-def _lock_titles(comparison: LockComparison) -> tuple[str, ...]:
-    return "differs", comparison.old, comparison.new
-
-
-def _lock_rows(comparison: LockComparison) -> list[tuple[str, ...]]:
-    return [(one.field, _value(one.old), _value(one.new)) for one in comparison.differences]
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -208,16 +180,17 @@ def _flat(lock: LockFacts) -> Iterator[tuple[str, str]]:
         yield "problem", lock.problem
     for name, value in lock.data.items():
         if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", _value(found)) for inner, found in value.items())
+            yield from ((f"{name}.{inner}", shown_value(found)) for inner, found in value.items())
         else:
-            yield name, _value(value)
+            yield name, shown_value(value)
 
 
-def _value(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A field of a lock in one line."""
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_value(found)}" for name, found in value.items()) or "-"
+        return ", ".join(f"{name} {shown_value(found)}" for name, found in value.items()) or "-"
     return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
@@ -229,7 +202,8 @@ def _time(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose cells are text and nothing else."""
     yield "| " + " | ".join(map(escaped, header)) + " |"
     yield "|" + "---|" * len(header)
     for row in rows:
