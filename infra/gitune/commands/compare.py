@@ -28,8 +28,8 @@ def command(a: str, b: str, agent: str | None, cases: int | None, stack: str, as
     """Ask two models the same cases and show where they differ, with both answers.
 
     A and B are agents (their locked models), AGENT@VERSION (a version of its committed lock) or provider:model IDs; A
-    is the baseline. What was asked is not asked again. Exits with 1 while an answer is missing. Two versions are compared
-    by what their locks say, too, and by that alone where a model cannot be asked any more.
+    is the baseline. What was asked is not asked again. Exits with 1 while an answer is missing. Two versions are
+    compared by what their locks say, too, and by that alone where a model cannot be asked any more.
     """
     from gitune.benchmark.models import names_version
     from gitune.project import Project

@@ -43,8 +43,16 @@ def command(agent: str, version: str | None, dry_run: bool, stack: str, as_json:
     commit = f"git commit -m {shlex.quote(f'Roll {agent} back to {to.version}')} -- {shlex.quote(file)}"
     deploy = f"{program_name()} up -s {stack}"
     if as_json:
-        facts = {"agent": agent, "from": found.before, "to": to.version, "model_id": to.lock.model_id, "file": file}
-        facts |= {"commit": to.commit, "written": changes and not dry_run, "next": [commit, deploy] if changes else []}
+        facts = {
+            "agent": agent,
+            "from": found.before,
+            "to": to.version,
+            "model_id": to.lock.model_id,
+            "file": file,
+            "commit": to.commit,
+            "written": changes and not dry_run,
+            "next": [commit, deploy] if changes else [],
+        }
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     if not changes:

@@ -60,12 +60,13 @@ def print_history(entries: Sequence[Entry], history: History, left: int) -> None
         console.print(Text(fit(line, _LONGEST)))
 
 
-def historymarkdown_table(entries: Sequence[Entry], history: History, left: int) -> str:
+def history_markdown(entries: Sequence[Entry], history: History, left: int) -> str:
     """The same as a table of Markdown, with the model IDs and the commits; ends with a line feed."""
     header = (*_TITLES, "model", "commit")
     rows = [(*_cells(entry), entry.lock.model_id or "-", entry.commit[:12]) for entry in entries]
     notes = [f"- {escaped(line)}" for line in _notes(entries, history, left)]
-    return "\n".join([*markdown_table(header, rows), *([""] if notes else []), *notes]) + "\n"
+    references = _TITLES.index("pull request")
+    return "\n".join([*markdown_table(header, rows, as_it_is=references), *([""] if notes else []), *notes]) + "\n"
 
 
 def print_version(entries: Sequence[Entry], history: History) -> None:
@@ -74,12 +75,12 @@ def print_version(entries: Sequence[Entry], history: History) -> None:
     newest = entries[0]
     console.print(Text(fit(_name(newest), _LONGEST), style="bold"))
     for name, value in _flat(newest.lock):
-        console.print(Text(fit(f"  {name}: {value}", _LONGEST)))
+        console.print(Text(f"  {fit(f'{name}: {value}', _LONGEST)}"))
     for line in _life(entries, history):
         console.print(Text(fit(line, _LONGEST)))
 
 
-def versionmarkdown_table(entries: Sequence[Entry], history: History) -> str:
+def version_markdown(entries: Sequence[Entry], history: History) -> str:
     """The same as Markdown; ends with a line feed."""
     newest = entries[0]
     lines = [f"## {escaped(_name(newest))}", ""]
@@ -191,7 +192,7 @@ def shown_value(value: Any) -> str:
         return "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {shown_value(found)}" for name, found in value.items()) or "-"
-    return "; ".join(map(_value, value)) if isinstance(value, list) else str(value)
+    return "; ".join(map(shown_value, value)) if isinstance(value, list) else str(value)
 
 
 def _day(when: datetime) -> str:
@@ -202,9 +203,11 @@ def _time(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table whose cells are text and nothing else."""
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, as_it_is: int | None = None
+) -> Iterator[str]:
+    """Lines of a table whose cells are text and nothing else, but for the column `as_it_is`."""
     yield "| " + " | ".join(map(escaped, header)) + " |"
     yield "|" + "---|" * len(header)
     for row in rows:
-        yield "| " + " | ".join(map(escaped, row)) + " |"
+        yield "| " + " | ".join(cell if place == as_it_is else escaped(cell) for place, cell in enumerate(row)) + " |"
