@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -353,7 +354,7 @@ def test_history_is_what_git_log_says(tmp_path_factory: pytest.TempPathFactory, 
         ours = history.of(agent)
         on_disk = (git.root / "agents" / agent / "model.lock.yaml").is_file()
         assert on_disk == (history.current(agent) is not None)
-        for entry, earlier in zip(ours, ours[1:], strict=False):
+        for entry, earlier in itertools.pairwise(ours):
             assert entry.kind == "new" or entry.returns_to or entry.kind in ("update", "deleted")
             assert entry.kind == "update" or earlier.kind == "deleted" or earlier.replaced == entry.when
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,12 +38,13 @@ def written(gitune: Gitune, *arguments: str) -> dict[str, str]:
     return {tag["tag"]: tag["commit"] for tag in json.loads(result.out) if tag["written"]}
 
 
-def gto(root: Path, *arguments: str) -> Any:
+def gto_says(root: Path) -> dict[str, tuple[str, str | None]]:
+    """By agent: the newest version, and the one in production."""
     found = shutil.which("gto", path=_BESIDE)
     if found is None:
         pytest.skip("gto is not installed")
-    done = subprocess.run([found, *arguments, "--json"], cwd=root, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    done = subprocess.run([found, "show", "--json"], cwd=root, capture_output=True, text=True, check=True)
+    return {agent: (row["version"], row["stage"].get("production")) for agent, row in json.loads(done.stdout).items()}
 
 
 def test_gto_reads_versions_stages_and_rollbacks(git: Git, gitune: Gitune) -> None:
@@ -62,22 +62,16 @@ def test_gto_reads_versions_stages_and_rollbacks(git: Git, gitune: Gitune) -> No
     second = git.commit("two")
     git.commit("something else")
     assert written(gitune) == {"support@v1.1.0": second}
-    assert gto(git.root, "show", "support")[0]["version"] == "v1.1.0"
-    assert {row["version"]: row["stage"] for row in gto(git.root, "show", "support")} == {
-        "v1.1.0": "",
-        "v1.0.0": "production",
-    }
+    assert gto_says(git.root) == {"support": ("v1.1.0", "v1.0.0"), "legal": ("v2.0.0", "v2.0.0")}
     assert written(gitune, "support", "--stage", "production") == {"support#production#2": second}
-    assert gto(git.root, "show")["support"]["stage"]["production"] == "v1.1.0"
+    assert gto_says(git.root)["support"] == ("v1.1.0", "v1.1.0")
     git("revert", "--no-edit", second)
     assert written(gitune, "--stage", "production") == {"support#production#3": first}
-    shown = gto(git.root, "show")
-    assert shown["support"]["stage"]["production"] == "v1.0.0"
-    assert shown["legal"] == {"version": "v2.0.0", "stage": {"production": "v2.0.0"}}
+    assert gto_says(git.root) == {"support": ("v1.1.0", "v1.0.0"), "legal": ("v2.0.0", "v2.0.0")}
     (git.root / "agents/legal/model.lock.yaml").unlink()
     git.commit("legal leaves")
     assert written(gitune, "--stage", "production") == {"legal#production!#2": legal}
-    assert "production" not in (gto(git.root, "show")["legal"]["stage"] or {})
+    assert gto_says(git.root) == {"support": ("v1.1.0", "v1.0.0"), "legal": ("v2.0.0", None)}
 
 
 def test_tagging_again_writes_nothing(git: Git, gitune: Gitune) -> None:
