@@ -137,7 +137,7 @@ def test_a_lock_that_this_gitune_cannot_read_is_not_written(git: Git, gitune: Gi
     git.commit("as if it were old")
     git.lock("1.3.0", **hosted("1.3.0"))
     git.commit("and on")
-    result = gitune("rollback", "support")
+    result = gitune("rollback", "support", "--to", "0.9.0")
     assert (result.code, f":{LOCK_FILE}:1: not a lock: " in result.err) == (1, True), result.err
     assert lock_in(git.root).version == "1.3.0"
 

@@ -47,7 +47,7 @@ def find_rollback(project: Project, agent: str, version: str | None) -> Rollback
         raise UserError(told, hint="commit it first, or take the changes back with git checkout")
     facts = read_facts(now) if now is not None else None
     if version is not None:
-        to = next(entry for entry in history.version(agent, version) if entry in entries)
+        to = history.version(agent, version)[0]
     elif facts is None:
         to = entries[0]
     else:

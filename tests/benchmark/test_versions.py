@@ -93,7 +93,6 @@ def test_an_agent_that_is_gone_leaves_the_locks(git: Git, gitune: Gitune) -> Non
     git.commit("qa, which has only a lock")
     shutil.rmtree(git.root / "agents" / "qa")
     git.commit("and is gone")
-    git.lock("1.0.0", "legal")
     result = gitune("compare", "qa@1.0.0", "qa@1.0.0", "--json")
     found = json.loads(result.out)
     assert (result.code, found["unanswered"][:13], found["locks"]["differences"]) == (0, "no agent 'qa'", [])
