@@ -173,9 +173,11 @@ def test_a_person_with_two_names_is_one(git: Git, gitune: Gitune) -> None:
 def test_locks_of_older_formats_and_broken_ones(git: Git, gitune: Gitune) -> None:
     path = git.root / LOCK_FILE
     path.parent.mkdir(parents=True)
+    large = f"job: {{cost_usd: 1{'0' * 400}}}\n"
     texts = (
         "version: 0.1.0\nmodel_id: old:1\n",
-        "version: 0.2.0\nmodel_id: old:2\ndataset: unknown\nbenchmark: {accuracy: high}\nverdict: [1]\nextra: 1\n",
+        "version: 0.2.0\nmodel_id: old:2\ndataset: unknown\nbenchmark: {accuracy: high}\nverdict: [1]\nextra: 1\n"
+        + large,
         "<<<<<<< HEAD\nversion: 0.2.0\n=======\n",
         "just text\n",
         "",
@@ -289,6 +291,17 @@ def test_limit_and_markdown(git: Git, gitune: Gitune) -> None:
     assert len({line.count("|") for line in table[:3]}) == 1
     assert "@" not in table[2]
     assert "| #3 |" in table[2]
+
+
+def test_a_narrow_terminal_has_all_of_it(git: Git, gitune: Gitune, monkeypatch: pytest.MonkeyPatch) -> None:
+    git.lock("1.0.0")
+    git.commit("one (#1)")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", gitune("history").out).splitlines()
+    assert lines[0] == "support 1.0.0 new 2026-10-26 Ada Byron #1"
+    assert "accuracy 0% → 90%, verdict pass, cost $0.00" in " ".join(map(str.strip, lines))
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -64,27 +64,6 @@ def is_shallow(root: Path) -> bool:
     return _git(root, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == "true"
 
 
-def versions_of(root: Path, pattern: str) -> list[tuple[str, datetime, str]]:
-    """(commit, its time, file) of each version of the files that a glob below `root` means, oldest first.
-
-    A file's name is relative to the repository, as `text_at` takes it. Nothing outside a repository.
-    """
-    if find_commit(root, "HEAD") is None:
-        return []
-    wanted = ("--diff-filter=AM", "--reverse", "--name-only", "--no-renames", "-z", "--format=%H %cI")
-    said = _git(root, "log", *wanted, "--", f":(glob){pattern}").stdout
-    versions, commit, when = [], "", ""
-    for word in filter(None, (word.strip("\n") for word in said.split("\0"))):
-        if _VERSION.fullmatch(word):
-            commit, _, when = word.partition(" ")
-        else:
-            versions.append((commit, datetime.fromisoformat(when).astimezone(UTC), word))
-    return versions
-
-
-_VERSION = re.compile(r"[0-9a-f]{40,64} \d{4}-\d\d-\d\dT\S+")
-
-
 def text_at(root: Path, commit: str, file: str) -> str:
     """A file as a commit has it. Raises UserError."""
     return _git(root, "show", f"{commit}:{file}").stdout

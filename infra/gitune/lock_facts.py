@@ -41,8 +41,8 @@ class LockFacts:
 
     @property
     def examples(self) -> int | None:
-        count = self._below("dataset", "examples")
-        return count if isinstance(count, int) else None
+        count = _number(self._below("dataset", "examples"))
+        return None if count is None else int(count)
 
     @property
     def accuracy(self) -> float | None:
@@ -83,9 +83,14 @@ def read_facts(text: bytes) -> LockFacts:
     return LockFacts({str(name): value for name, value in source.data.items()})
 
 
+_LARGE = 1e15
+"""What is larger, or not a number at all, is no measurement."""
+
+
 def _text(value: Any) -> str | None:
     return None if value is None or isinstance(value, dict | list) else str(value)
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and abs(value) < _LARGE else None

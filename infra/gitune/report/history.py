@@ -50,7 +50,7 @@ def print_history(entries: Sequence[Entry], history: History, left: int) -> None
     if console.is_terminal and wide > console.width:
         for row in rows:
             first, second = row[:_FIRST], zip(_TITLES[_FIRST:], row[_FIRST:], strict=True)
-            console.print(Text(fit("  ".join(first), console.width), style="bold"))
+            console.print(Text(fit(" ".join(first), console.width), style="bold"))
             below = ", ".join(f"{title} {cell}" for title, cell in second if cell != "-")
             for line in textwrap.wrap(below, console.width - 2):
                 console.print(Text(f"  {line}"))
@@ -180,7 +180,7 @@ def _flat(lock: LockFacts) -> Iterator[tuple[str, str]]:
     if lock.problem:
         yield "problem", lock.problem
     for name, value in lock.data.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from ((f"{name}.{inner}", shown_value(found)) for inner, found in value.items())
         else:
             yield name, shown_value(value)
