@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gitune.dataset.store import Store
-from gitune.errors import InvalidInput, UserError
+from gitune.errors import InvalidInput
 from gitune.forecast import recorded_estimate
 from gitune.git import read_blobs, side_changes
 from gitune.hashing import canonical_json, sha256
@@ -217,8 +217,9 @@ def _in_locks(project: Project) -> list[Spending]:
     texts = read_blobs(project.root, [change.blob for commit in commits for change in commit.changes if change.blob])
     for commit in reversed(commits):
         for change in commit.changes:
-            with contextlib.suppress(InvalidInput, KeyError):
-                found.append((parse_lock(texts[change.blob or ""], change.file), commit.when))
+            if change.blob in texts:
+                with contextlib.suppress(InvalidInput):
+                    found.append((parse_lock(texts[change.blob], change.file), commit.when))
     for path in sorted((project.root / project.stack.locks).glob("*/model.lock.yaml")):
         lock = read_lock(path)
         if lock is not None:  # not committed yet, or it is among those above

@@ -65,7 +65,7 @@ def is_shallow(root: Path) -> bool:
 
 
 def text_at(root: Path, commit: str, file: str) -> str:
-    """A file as a commit has it. Raises UserError."""
+    """A file as a commit has it; `file` is below the repository, or below `root` as ./file. Raises UserError."""
     return _git(root, "show", f"{commit}:{file}").stdout
 
 
