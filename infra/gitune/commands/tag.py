@@ -50,6 +50,6 @@ def command(
         what = "there already" if tag.exists else "missing" if dry_run else "written"
         click.echo(f"{tag.name} at {tag.commit[:12]}: {what}")
     if not tags:
-        click.echo("no lock is committed: nothing to tag")
+        click.echo("no lock is committed here: nothing to tag")
     elif remote is not None and not dry_run:
         click.echo(f"pushed to {remote}")
