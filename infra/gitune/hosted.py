@@ -21,6 +21,8 @@ AT_ONCE = 8
 """Questions under way at the same time in a benchmark: below the limits of the smallest accounts."""
 _ATTEMPTS = 6
 _TIMEOUT_SECONDS = 60.0
+_PATIENCE_SECONDS = 90.0
+"""How long the mistral SDK repeats a call."""
 
 
 class HostedModel(Protocol):
@@ -95,7 +97,9 @@ class _Mistral:
 
         self._model = target.model
         self._errors = errors
-        waits = BackoffStrategy(initial_interval=500, max_interval=20_000, exponent=2.0, max_elapsed_time=90_000)
+        waits = BackoffStrategy(
+            initial_interval=500, max_interval=20_000, exponent=2.0, max_elapsed_time=int(_PATIENCE_SECONDS * 1000)
+        )
         self._client = Mistral(
             api_key=_key(target),
             server_url=target.base_url,

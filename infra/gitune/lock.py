@@ -34,8 +34,9 @@ class Lock:
     """id, key (the training key), seconds, cost_usd as the provider told it, estimated_usd (low, expected, high).
     passed_over: why the candidates before it did not train it."""
     benchmark: Mapping[str, Any]
-    """cases (count), fingerprint, accuracy and base_accuracy (0 to 1 or null), latency_seconds (median), scorer, runs,
-    logs (inspect's, of the challenger, of its latency and of the base model)."""
+    """cases (count), missing (answers without a score), fingerprint (of the cases and of what decides a score),
+    accuracy and base_accuracy (0 to 1 or null), latency_seconds (median), scorer, runs, logs (inspect's, of the
+    challenger, of its latency and of the base model)."""
     verdict: Mapping[str, Any]
     """outcome and reasons."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gitune.benchmark.run import Evidence, OnProgress, gather_evidence
+from gitune.benchmark.gate import Verdict, judge_together
+from gitune.benchmark.models import NamedModel
+from gitune.benchmark.run import Benchmark, Evidence, OnProgress, gather_evidence, open_benchmark
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
 from gitune.history import taken_versions
@@ -12,14 +15,6 @@ from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
 from gitune.providers.base import Estimate, Job, TrainingRequest
 from gitune.spec import AgentSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """What the gate saw and said of a model, and whether it wrote a lock."""
-
-    evidence: Evidence
-    written: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +29,63 @@ class TrainedModel:
     """Why earlier candidates did not train it."""
 
 
-def promote(spec: AgentSpec, project: Project, model: TrainedModel, on_progress: OnProgress) -> Promotion:
-    """Benchmark the model; write its lock when the verdict is a pass and the lock does not say all this already."""
-    path = project.lock_file(spec.name)
-    previous = read_lock(path)
-    model_id = model.job.model_id or ""
-    evidence = gather_evidence(spec, project, model.request.provider, model_id, previous, on_progress)
-    if evidence.verdict.outcome != "pass" or (previous and _says(previous, spec, model, evidence)):
-        return Promotion(evidence, written=False)
-    lock = _lock(spec, model, evidence, recorded_estimate(model.request, project))
-    lock = replace(lock, version=next_version(previous, lock, taken_versions(project, spec.name)))
-    write_lock(path, lock)
-    return Promotion(evidence, written=True)
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """A trained model before the gate."""
+
+    spec: AgentSpec
+    model: TrainedModel
+    previous: Lock | None
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What the gate saw and said of a model. Its lock is written where the verdict is a pass."""
+
+    evidence: Evidence
+    verdict: Verdict
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict.outcome == "pass"
+
+
+def examine(spec: AgentSpec, project: Project, model: TrainedModel, on_progress: OnProgress) -> Challenger | None:
+    """Benchmark a model. None where its lock rests on the same cases, settings and gate: nobody is asked again.
+
+    Raises InvalidInput, UserError or ProviderError.
+    """
+    bench = open_benchmark(spec, project, on_progress)
+    previous = read_lock(project.lock_file(spec.name))
+    if previous is not None and _says(previous, spec, model, bench):
+        return None
+    provider, model_id = model.request.provider, model.job.model_id or ""
+    named = NamedModel(provider, model_id, project.provider(provider).chat_target(model_id), "challenger")
+    return Challenger(spec, model, previous, gather_evidence(bench, project, spec.gate, named, previous))
+
+
+def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str, Promotion]:
+    """Judge them together, by agent; write the lock of each that passes."""
+    verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
+    promotions = {}
+    for challenger, verdict in zip(challengers, verdicts, strict=True):
+        promotions[challenger.spec.name] = Promotion(challenger.evidence, verdict)
+        if verdict.outcome == "pass":
+            lock = _lock(challenger, verdict, recorded_estimate(challenger.model.request, project))
+            taken = taken_versions(project, lock.agent)
+            lock = replace(lock, version=next_version(challenger.previous, lock, taken))
+            write_lock(project.lock_file(lock.agent), lock)
+    return promotions
+
+
+def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, bench: Benchmark) -> bool:
+    """Whether the lock already holds this model, judged on these cases by this scorer and gate."""
+    return (
+        lock.model_id == model.job.model_id
+        and lock.benchmark["fingerprint"] == bench.fingerprint
+        and lock.verdict["gate"] == spec.gate.model_dump()
+    )
 
 
 def _logs(evidence: Evidence) -> dict[str, str]:
@@ -56,18 +96,8 @@ def _logs(evidence: Evidence) -> dict[str, str]:
     return found
 
 
-def _says(lock: Lock, spec: AgentSpec, model: TrainedModel, evidence: Evidence) -> bool:
-    """Whether the lock already holds this model, judged on these cases by this scorer and gate."""
-    return (
-        lock.model_id == model.job.model_id
-        and lock.benchmark["fingerprint"] == evidence.fingerprint
-        and lock.benchmark.get("scorer") == spec.benchmark.scorer.kind
-        and lock.benchmark.get("runs") == spec.benchmark.runs
-        and lock.verdict["gate"] == spec.gate.model_dump()
-    )
-
-
-def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Estimate) -> Lock:
+def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:
+    spec, model, evidence = challenger.spec, challenger.model, challenger.evidence
     return Lock(
         agent=spec.name,
         version="",
@@ -87,6 +117,7 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Es
         },
         benchmark={
             "cases": evidence.cases,
+            "missing": evidence.missing,
             "fingerprint": evidence.fingerprint,
             "accuracy": round(evidence.challenger.accuracy, 4),
             "base_accuracy": None if isinstance(evidence.base, Unanswered) else round(evidence.base.accuracy, 4),
@@ -96,8 +127,8 @@ def _lock(spec: AgentSpec, model: TrainedModel, evidence: Evidence, estimate: Es
             "logs": _logs(evidence),
         },
         verdict={
-            "outcome": evidence.verdict.outcome,
-            "reasons": list(evidence.verdict.reasons),
+            "outcome": verdict.outcome,
+            "reasons": list(verdict.reasons),
             "gate": spec.gate.model_dump(),
         },
     )

@@ -178,12 +178,12 @@ class GateSpec(_Value):
         ),
     ] = 0.08
     prove: Annotated[
-        Literal["threshold", "rise"],
+        Literal["rise", "threshold"],
         Field(
-            description="threshold: the whole interval lies at min_improvement or above. rise: that, or it lies above "
-            "0 and reaches min_improvement, and the cases suffice to find such a rise."
+            description="rise: the interval lies above 0 and reaches min_improvement, and the cases suffice to find "
+            "such a rise. threshold: the whole interval lies at min_improvement or above."
         ),
-    ] = "threshold"
+    ] = "rise"
     min_cases: Annotated[
         int, Field(ge=1, description="Fewer cases, or sources of cases, prove nothing: inconclusive.")
     ] = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
 from gitune.project import Project
-from gitune.promote import Promotion, TrainedModel, promote
+from gitune.promote import Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
 from gitune.round import Round, handed_over, take_round
@@ -59,11 +60,16 @@ class AgentOutcome:
     @property
     def settled(self) -> bool:
         """The wanted model is trained, passed its gate and answers."""
-        passed = self.promotion is None or self.promotion.evidence.verdict.outcome == "pass"
-        passed = passed and not self.unjudged
-        return (
-            (self.state is None or self.state.status == "succeeded") and passed and (self.deployed or not self.served)
-        )
+        trained = self.state is None or self.state.status == "succeeded"
+        passed = (self.promotion is None or self.promotion.passed) and not self.unjudged
+        return trained and passed and (self.deployed or not self.served)
+
+    @property
+    def standing(self) -> Lock | None:
+        """The lock, where it already rested on the evidence that the trained model would be judged by."""
+        state, lock = self.state, self.lock
+        judged_now = self.promotion is not None or self.unjudged or state is None or state.status != "succeeded"
+        return None if judged_now or lock is None or state is None or lock.model_id != state.model_id else lock
 
 
 def run_up(
@@ -137,22 +143,19 @@ class _Run:
             if not self.round.due:
                 return self.round.states
 
-    def promote_all(self, states: Mapping[str, ModelState]) -> dict[str, Promotion]:
-        """Benchmark and gate every trained model."""
+    def promote_all(self, states: Mapping[str, ModelState]) -> Mapping[str, Promotion]:
+        """Benchmark every trained model whose lock does not say it all already; gate them together."""
         started = time.monotonic()
-        promotions = {}
+        challengers = []
         for agent, state in states.items():
             if state.status != "succeeded":
                 continue
             try:
-                promotions[agent] = promote(
-                    self.specs[agent],
-                    self.project,
-                    self._trained(agent, state),
-                    lambda label, done, total, agent=agent: self.reporter.benchmark(agent, label, done, total),  # type: ignore[misc]
-                )
+                told = functools.partial(self.reporter.benchmark, agent)
+                challengers.append(examine(self.specs[agent], self.project, self._trained(agent, state), told))
             except (ProviderError, UserError) as error:
                 self.unjudged[agent] = f"{state.provider}: {explain(error)}"
+        promotions = promote([challenger for challenger in challengers if challenger is not None], self.project)
         if promotions:
             self.reporter.stage("benchmarks and gate", time.monotonic() - started)
         return promotions
@@ -160,7 +163,7 @@ class _Run:
     def must_record(self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]) -> bool:
         """Whether the engine has not seen yet what is true now."""
         behind = any(self.recorded.get(agent) != state for agent, state in states.items())
-        return behind or any(promotion.written for promotion in promotions.values())
+        return behind or any(promotion.passed for promotion in promotions.values())
 
     def outcomes(
         self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]
@@ -273,15 +276,24 @@ def outcome_json(outcomes: tuple[AgentOutcome, ...]) -> str:
 
 
 def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
-    evidence = outcome.promotion.evidence if outcome.promotion else None
+    verdict, reasons = _judgement(outcome)
     return {
         "agent": outcome.spec.name,
         "alias": outcome.spec.alias,
         "settled": outcome.settled,
         "model": outcome.state.outputs() if outcome.state else None,
         "version": outcome.lock.version if outcome.lock else None,
-        "verdict": evidence.verdict.outcome if evidence else None,
-        "reasons": list(evidence.verdict.reasons) if evidence else [outcome.unjudged] if outcome.unjudged else [],
+        "verdict": verdict,
+        "reasons": reasons,
         "deployed": outcome.deployed,
         "changes": [change.as_dict() for change in outcome.changes],
     }
+
+
+def _judgement(outcome: AgentOutcome) -> tuple[str | None, list[str]]:
+    """The verdict of now, or else the one that stands in the lock; with its reasons."""
+    if outcome.promotion is not None:
+        return outcome.promotion.verdict.outcome, list(outcome.promotion.verdict.reasons)
+    if outcome.standing is not None:
+        return outcome.standing.verdict["outcome"], list(outcome.standing.verdict["reasons"])
+    return None, [outcome.unjudged] if outcome.unjudged else []

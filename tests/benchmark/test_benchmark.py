@@ -20,7 +20,7 @@ pytest.importorskip("inspect_ai", reason="the extra 'benchmark' is not installed
 
 from gitune.lock import Lock, write_lock
 from gitune.project import Project
-from gitune.promote import TrainedModel, promote
+from gitune.promote import Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job, TrainingRequest
 from gitune.spec import load_agents
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, case, example, jsonl
@@ -134,32 +134,51 @@ def test_the_numbers_are_those_of_inspects_log(project: Repository, gitune: Gitu
     assert found["baseline"]["score"] == pytest.approx(2 / 3)
 
 
-def test_the_lock_says_what_an_independent_script_counts(project: Repository, gitune: Gitune) -> None:
-    (project.root / "agents" / "support" / "model.lock.yaml").unlink()
+def promoted(project: Repository, seconds: float | None = None) -> Promotion:
+    """What `gitune up` does with a model that was trained."""
     request = TrainingRequest("mistral", BASE, "lora", {}, "0" * 64)
-    model = TrainedModel(request, Job(request.key, "job", "succeeded", MODEL, seconds=60.0), 24)
-    opened = Project.open("production", project.root)
-    promotion = promote(load_agents(project.root)[0], opened, model, lambda *_: None)
-    assert promotion.written, promotion.evidence.verdict.reasons
+    model = TrainedModel(request, Job(request.key, "job", "succeeded", MODEL, seconds=seconds), 24)
+    opened, (spec,) = Project.open("production", project.root), load_agents(project.root)
+    challenger = examine(spec, opened, model, lambda *_: None)
+    assert challenger is not None
+    return promote([challenger], opened)["support"]
 
+
+def recounted(project: Repository) -> dict[str, Any]:
+    """What the independent script counts, which is what the lock says."""
     script = [sys.executable, str(REPOSITORY / "scripts" / "recount.py"), "agents/support/model.lock.yaml"]
     recount = subprocess.run(script, capture_output=True, text=True, check=False, cwd=project.root)
     assert recount.returncode == 0, recount.stderr
-    counted = json.loads(recount.stdout)
+    counted: dict[str, Any] = json.loads(recount.stdout)
     said = yaml.safe_load((project.root / "agents" / "support" / "model.lock.yaml").read_text())["benchmark"]
     assert counted == {name: said[name] for name in counted}
+    return counted
+
+
+def test_the_lock_says_what_an_independent_script_counts(project: Repository) -> None:
+    (project.root / "agents" / "support" / "model.lock.yaml").unlink()
+    promotion = promoted(project, seconds=60.0)
+    assert promotion.passed, promotion.verdict.reasons
+    counted = recounted(project)
     assert (counted["cases"], counted["accuracy"], counted["base_accuracy"]) == (36, 1.0, 0.0)
 
 
-def test_unanswered_case_makes_the_gate_inconclusive(project: Repository, server: Server) -> None:
-    server.instead = {CASES[3]["messages"][-1]["content"]: [Response(200, {"choices": []})] * 2}
-    request = TrainingRequest("mistral", BASE, "lora", {}, "0" * 64)
-    model = TrainedModel(request, Job(request.key, "job", "succeeded", MODEL), 24)
-    opened, (spec,) = Project.open("production", project.root), load_agents(project.root)
-    first = promote(spec, opened, model, lambda *_: None)
-    assert (first.written, first.evidence.verdict.outcome) == (False, "inconclusive")
-    assert "1 of 36 answers" in first.evidence.verdict.reasons[0]
-    assert promote(spec, opened, model, lambda *_: None).evidence.verdict.outcome == "pass"
+def test_unanswered_cases_decide_nothing_unless_the_verdict_holds_either_way(
+    project: Repository, server: Server
+) -> None:
+    lock_file = project.root / "agents" / "support" / "model.lock.yaml"
+    lock_file.unlink()
+    server.instead = {row["messages"][-1]["content"]: [Response(200, {"choices": []})] * 2 for row in CASES[:36:2]}
+    first = promoted(project)
+    assert first.verdict.outcome == "inconclusive"
+    assert "36 answer(s) could not be had, and count as whatever speaks against" in first.verdict.reasons[0]
+    assert not lock_file.exists()
+
+    server.instead = {CASES[4]["messages"][-1]["content"]: [Response(200, {"choices": []})]}
+    second = promoted(project)
+    assert second.passed, second.verdict.reasons
+    assert "answer(s) could not be had" in second.verdict.reasons[0]
+    assert recounted(project)["missing"] == 1
 
 
 def test_unchanged_is_free_and_a_new_scorer_asks_nobody(project: Repository, server: Server, gitune: Gitune) -> None:
@@ -196,6 +215,39 @@ def test_failed_call_is_neither_right_nor_wrong_and_is_asked_again(
     assert again["model"]["errors"] == again["baseline"]["errors"] == []
     assert again["model"]["score"] == 1.0
     assert sum(server.asked.values()) - before <= 2 + 3 + 3
+
+
+@pytest.mark.slow
+def test_time_outs_and_long_limits_are_missing_and_asked_again(
+    project: Repository, server: Server, gitune: Gitune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gitune.hosted._TIMEOUT_SECONDS", 1.5)
+    monkeypatch.setattr("gitune.hosted._PATIENCE_SECONDS", 1.0)
+    late, busy = CASES[9], CASES[17]
+
+    def keeps_waiting(number: int, phase: str) -> bool:
+        slow = late["messages"][-1]["content"].encode() in server.requests[number - 1].body
+        if slow and phase == "received":
+            time.sleep(2.0)
+        return slow
+
+    server.watch = keeps_waiting
+    limited = Response(429, {"message": "Requests rate limit exceeded"}, {"Retry-After": "0"})
+    server.instead = {busy["messages"][-1]["content"]: [limited] * 1000}
+    found = benchmark(gitune, code=1)
+    for side in ("model", "baseline"):
+        reasons = {error["case"]: error["reason"] for error in found[side]["errors"]}
+        assert set(reasons) == {late["id"], busy["id"]}
+        assert "no answer" in reasons[late["id"]]
+        assert "rate limit" in reasons[busy["id"]]
+    assert found["model"]["score"] == 1.0  # of the 34 that were answered
+    assert found["difference"]["estimate"] == 1.0
+
+    server.watch, server.instead = lambda *_: False, {}
+    before = sum(server.asked.values())
+    again = benchmark(gitune)
+    assert again["model"]["errors"] == again["baseline"]["errors"] == []
+    assert sum(server.asked.values()) - before == 2 + 2 + 3  # what was missing, and the times
 
 
 def test_nothing_more_is_asked_with_a_wrong_key(

@@ -14,7 +14,7 @@ from gitune.benchmark.match import Regression
 from gitune.benchmark.scores import Missing, Score, Scores, Unanswered
 from gitune.spec import GateSpec
 
-GATE = GateSpec()
+GATE = GateSpec(prove="threshold")
 
 
 def scores(model: str, right: list[bool], latencies: tuple[float, ...] = (0.3,)) -> Scores:
@@ -59,11 +59,7 @@ def test_a_set_too_small_for_the_threshold_says_what_would_do() -> None:
 
 def test_a_threshold_that_is_met_to_the_point_is_near_whatever_the_cases() -> None:
     new, base = paired(600, 240, 80, 1080)
-    assert (
-        judge(GateSpec(min_improvement=0.08), new, base)
-        .reasons[0]
-        .endswith("too few cases to tell whether it is +8.0 or more, it is so near")
-    )
+    assert judge(GATE, new, base).reasons[0].endswith("too few cases to tell whether it is +8.0 or more, it is so near")
 
 
 def test_a_gate_that_asks_for_nothing_passes_on_one_case() -> None:
@@ -105,7 +101,7 @@ def test_a_threshold_that_is_neither_points_nor_a_share_is_refused(bad: object) 
 
 
 def test_a_proven_rise_may_be_all_that_is_asked() -> None:
-    gate = GateSpec(prove="rise")
+    gate = GateSpec()
     new, base = paired(300, 90, 40, 170)  # +8.3 points, at least +4.6
     assert judge(GATE, new, base).outcome == "inconclusive"
     verdict = judge(gate, new, base)
@@ -250,6 +246,15 @@ def test_a_slow_model_fails() -> None:
     verdict = judge(GATE, new, scores("base", [False] * 150))
     assert verdict.outcome == "fail"
     assert "median latency 2.50 s" in verdict.reasons[-1]
+
+
+def test_an_answer_that_never_came_is_slower_than_any_limit() -> None:
+    new, base = scores("new", [True] * 150, latencies=(1.0, 1.1, 1.2)), scores("base", [False] * 150)
+    lost = (Missing("c4", 0, "timed out"),)
+    assert judge(GATE, replace(new, untimed=lost), base).outcome == "pass"  # the median is the same without them
+    verdict = judge(GATE, replace(new, untimed=lost * 4), base)
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reasons[-1].endswith("at most 2 s asked, and 4 answer(s) more never came")
 
 
 def test_worse_than_the_deployed_model_fails() -> None:

@@ -13,7 +13,7 @@ from gitune.spec import GateSpec
 from tests.benchmark import coverage
 
 REPETITIONS = 1_000
-STRICT, RISE, ANY = GateSpec(), GateSpec(prove="rise"), GateSpec(min_improvement=0.0)
+STRICT, RISE, ANY = GateSpec(prove="threshold"), GateSpec(), GateSpec(min_improvement=0.0)
 
 
 def draw(dice: np.random.Generator, n: int, gained: float, lost: float, per_source: int = 1) -> tuple[Scores, Scores]:

@@ -31,6 +31,8 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 _RUNS = 3
 """Two runs say next to nothing of how much runs differ."""
 _MANY = 100_000
+_NEVER = 1e9
+"""Seconds of an answer that did not come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,9 @@ def _latency(gate: GateSpec, challenger: Scores) -> Check:
     asked = f"at most {gate.max_latency_seconds:g} s asked"
     if seconds > gate.max_latency_seconds:
         return Check(name, "fail", f"{measured}; {asked}")
+    lost = len(challenger.untimed)
+    if percentile((*challenger.latencies, *[_NEVER] * lost), gate.latency_percentile) > gate.max_latency_seconds:
+        return Check(name, "inconclusive", f"{measured}; {asked}, and {lost} answer(s) more never came")
     needed = answers_for_percentile(gate.latency_percentile)
     if timed < needed and gate.latency_percentile > 50:
         reason = (

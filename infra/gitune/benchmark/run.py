@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from gitune.benchmark.cases import Case, cases_fingerprint, load_cases
-from gitune.benchmark.gate import Check, Verdict, judge
+from gitune.benchmark.gate import Contest
 from gitune.benchmark.grading import Grading, open_grading
 from gitune.benchmark.models import NamedModel, untuned
 from gitune.benchmark.scores import Scores, Unanswered, load_scores, save_scores, scores_file
 from gitune.errors import NotFound, ProviderError, Retired, UserError, explain
+from gitune.hashing import canonical_json, sha256
 from gitune.lock import Lock
 from gitune.project import Project
 from gitune.providers.base import address
-from gitune.spec import AgentSpec, BenchmarkSpec
+from gitune.spec import AgentSpec, BenchmarkSpec, GateSpec
 
 OnProgress = Callable[[str, int, int], None]
 """(what is asked, answers so far, answers in all)"""
@@ -24,30 +26,36 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the gate saw, and what it said."""
+    """What the gate is shown."""
 
     cases: int
     fingerprint: str
-    challenger: Scores
-    base: Scores | Unanswered
-    deployed: Scores | Unanswered | None
-    verdict: Verdict
+    contest: Contest
+
+    @property
+    def challenger(self) -> Scores:
+        return self.contest.challenger
+
+    @property
+    def base(self) -> Scores | Unanswered:
+        return self.contest.base
+
+    @property
+    def missing(self) -> int:
+        """Answers of the challenger and of the base model that have no score."""
+        return sum(len(scores.errors) for scores in (self.challenger, self.base) if isinstance(scores, Scores))
 
 
 def gather_evidence(
-    spec: AgentSpec, project: Project, provider: str, model_id: str, lock: Lock | None, on_progress: OnProgress
+    bench: Benchmark, project: Project, gate: GateSpec, model: NamedModel, lock: Lock | None
 ) -> Evidence:
     """Benchmark the model, its base model and the deployed model on the agent's cases; what is unchanged is free."""
-    bench = open_benchmark(spec, project, on_progress)
-    model = NamedModel(provider, model_id, project.provider(provider).chat_target(model_id), "challenger")
-    base = bench.try_scores(untuned(provider, model.target))
+    base = bench.try_scores(untuned(model.provider, model.target))
     challenger = bench.scores(model, timed=True)
     deployed = None
-    if lock is not None and lock.model_id != model_id:
+    if lock is not None and lock.model_id != model.model_id:
         deployed = _deployed_scores(bench, project, lock)
-    known = [scores for scores in (challenger, base, deployed) if isinstance(scores, Scores)]
-    verdict = _incomplete(known) or judge(spec.gate, challenger, base, deployed)
-    return Evidence(len(bench.cases), bench.fingerprint, challenger, base, deployed, verdict)
+    return Evidence(len(bench.cases), bench.fingerprint, Contest(gate, challenger, base, deployed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,14 @@ class Benchmark:
     folder: Path
     """.gitune"""
     cases: Sequence[Case]
-    fingerprint: str
     settings: BenchmarkSpec
     grading: Grading
     on_progress: OnProgress
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the cases and of everything that decides what an answer to them is worth."""
+        return sha256([cases_fingerprint(self.cases), canonical_json(self._settings(timed=True))])
 
     def scores(self, model: NamedModel, *, timed: bool) -> Scores:
         """The model's scores, from where they are kept or by asking it.
@@ -105,14 +117,16 @@ class Benchmark:
 
     def _file(self, model: NamedModel, timed: bool) -> Path:
         """Named by everything that decides the scores. A server's address is among it: names are not unique."""
-        settings = {
+        settings = {**self._settings(timed=timed), "address": address(model.target)}
+        return scores_file(self.folder / "scores", model.name, cases_fingerprint(self.cases), settings)
+
+    def _settings(self, *, timed: bool) -> dict[str, Any]:
+        return {
             "scorer": self.grading.settings,
             "max_new_tokens": self.settings.max_new_tokens,
             "runs": self.settings.runs,
             "latency_cases": self.settings.latency_cases if timed else 0,
-            "address": address(model.target),
         }
-        return scores_file(self.folder / "scores", model.name, self.fingerprint, settings)
 
 
 def open_benchmark(
@@ -123,7 +137,7 @@ def open_benchmark(
     chosen = tuple(spread(chosen, cases)) if cases is not None else chosen
     settings = spec.benchmark.model_copy(update={"runs": runs}) if runs is not None else spec.benchmark
     grading = open_grading(spec, project)
-    return Benchmark(spec.name, project.state_folder, chosen, cases_fingerprint(chosen), settings, grading, on_progress)
+    return Benchmark(spec.name, project.state_folder, chosen, settings, grading, on_progress)
 
 
 def spread(cases: Sequence[Case], count: int) -> Sequence[Case]:
@@ -140,20 +154,6 @@ def _deployed_scores(bench: Benchmark, project: Project, lock: Lock) -> Scores |
         return None  # it no longer exists, so there is nothing to lose
     except ProviderError as error:
         return Unanswered(f"{lock.provider}: {explain(error)}")
-
-
-def _incomplete(known: Sequence[Scores]) -> Verdict | None:
-    """An answer that is missing is neither right nor wrong, so nothing is judged without it."""
-    checks = []
-    for scores in known:
-        if scores.missing:
-            asked, first = len(scores.scores) + len(scores.missing), scores.missing[0]
-            reason = (
-                f"{len(scores.missing)} of {asked} answers of {scores.model_id} are missing, the first for case "
-                f"{first.case_id}: {first.reason}; the next run asks only for these"
-            )
-            checks.append(Check("answered", "inconclusive", reason))
-    return Verdict("inconclusive", tuple(checks)) if checks else None
 
 
 def _inspect() -> ModuleType:

@@ -141,12 +141,18 @@ def _paid(outcome: AgentOutcome) -> list[str]:
 
 
 def _measured(outcome: AgentOutcome) -> tuple[str, str, str]:
-    if outcome.promotion is None:
+    """Accuracy, latency and verdict of now, or else those that stand in the lock."""
+    if outcome.promotion is not None:
+        evidence = outcome.promotion.evidence
+        before = None if isinstance(evidence.base, Unanswered) else evidence.base.accuracy
+        after, seconds = evidence.challenger.accuracy, evidence.challenger.latency
+        verdict: str = outcome.promotion.verdict.outcome
+    elif outcome.standing is not None:
+        said, verdict = outcome.standing.benchmark, outcome.standing.verdict["outcome"]
+        before, after, seconds = said["base_accuracy"], said["accuracy"], said["latency_seconds"]
+    else:
         return "-", "-", "-"
-    evidence = outcome.promotion.evidence
-    before = "?" if isinstance(evidence.base, Unanswered) else f"{evidence.base.accuracy:.0%}"
-    accuracy = f"{before} → {evidence.challenger.accuracy:.0%}"
-    return accuracy, f"{evidence.challenger.latency:.2f} s", evidence.verdict.outcome
+    return f"{'?' if before is None else f'{before:.0%}'} → {after:.0%}", f"{seconds:.2f} s", verdict
 
 
 def _deployed(outcome: AgentOutcome) -> str:
@@ -163,8 +169,8 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
     if outcome.unjudged:
         yield f"trained, but not benchmarked: {outcome.unjudged}"
     promotion = outcome.promotion
-    if promotion is not None and promotion.evidence.verdict.outcome != "pass":
-        for check in promotion.evidence.verdict.checks:
+    if promotion is not None and not promotion.passed:
+        for check in promotion.verdict.checks:
             if check.outcome != "pass":
                 yield f"{check.outcome}: {check.reason}"
         kept = f"{outcome.lock.version} stays deployed" if outcome.lock else "nothing is deployed"
