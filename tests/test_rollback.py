@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ pytest.importorskip("mistralai", reason="the extra 'mistral' is not installed")
 from gitune.history import taken_versions
 from gitune.lock import next_version, parse_lock
 from gitune.project import Project
-from tests.conftest import Repository, Result
+from tests.conftest import Repository, Result, agent_yaml
 from tests.repositories import Git, lock_in, lock_text
 from tests.servers.mistral import KEY, MistralServer
 
@@ -189,3 +190,16 @@ def test_after_a_rollback_no_number_is_given_twice(git: Git, gitune: Gitune) -> 
     git("tag", "-a", "-m", "of another branch", "support@v1.3.0")
     taken = taken_versions(Project.open("production"), "support")
     assert following(model_id="ft:new") == "1.4.0"
+
+
+def test_what_is_adopted_after_a_rollback_has_a_number_of_its_own(
+    git: Git, repository: Repository, server: MistralServer, gitune: Gitune
+) -> None:
+    repository.add_agent("support", agent_yaml(training=[{"provider": "mistral"}]))
+    shutil.rmtree(repository.root / "agents/qa")
+    assert gitune("rollback", "support", "--to", "1.0.0").code == 0
+    git.commit("back")
+    server.known_models["ft:open-mistral-7b:team:new"] = BASE
+    new = ("--provider", "mistral", "--model", "ft:open-mistral-7b:team:new", "-s", "production")
+    result = gitune("adopt", "support", *new)
+    assert (result.code, lock_in(git.root).version) == (0, "1.3.0"), result.err
