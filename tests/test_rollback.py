@@ -31,7 +31,7 @@ def model(version: str) -> str:
 
 
 def hosted(version: str, **changes: Any) -> dict[str, Any]:
-    return {"provider": "mistral", "model_id": model(version), **changes}
+    return {"provider": "mistral", "model_id": model(version), "base_model": BASE, **changes}
 
 
 @pytest.fixture
