@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "validate": "Check every agent's files. Starts nothing.",
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",
+    "serve": "Serve the aliases as models of an OpenAI-compatible API.",
     "retrain": "Move an agent to another provider by editing its agent.yaml.",
     "adopt": "Record a model that was trained elsewhere as an agent's.",
     "schema": "Print the JSON Schema of agent.yaml.",
