@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gitune.errors import NotFound, UserError
+from gitune.history import taken_versions
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
 from gitune.providers.base import Model
@@ -26,7 +27,7 @@ def adopt(
     if previous is not None and (previous.provider, previous.model_id) == (provider, model_id):
         return previous, False
     lock = _lock(spec, provider, _existing(project, provider, model_id), job_id, examples)
-    lock = replace(lock, version=next_version(previous, lock))
+    lock = replace(lock, version=next_version(previous, lock, taken_versions(project, spec.name)))
     write_lock(path, lock)
     return lock, True
 

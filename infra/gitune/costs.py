@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gitune.dataset.store import Store
-from gitune.errors import InvalidInput, UserError
+from gitune.errors import InvalidInput
 from gitune.forecast import recorded_estimate
-from gitune.git import text_at, versions_of
+from gitune.git import read_blobs, side_changes
 from gitune.hashing import canonical_json, sha256
 from gitune.lock import Lock, parse_lock, read_lock
 from gitune.prices import Range
@@ -213,9 +213,13 @@ def _estimate(project: Project, outputs: Mapping[str, Any]) -> Range | None:
 def _in_locks(project: Project) -> list[Spending]:
     """Of every version of every lock, oldest first. A model that was adopted was paid for elsewhere."""
     found = []
-    for commit, when, file in versions_of(project.root, f"{project.stack.locks}/*/model.lock.yaml"):
-        with contextlib.suppress(InvalidInput, UserError):
-            found.append((parse_lock(text_at(project.root, commit, file).encode(), file), when))
+    commits = side_changes(project.root, f"{project.stack.locks}/*/model.lock.yaml")
+    texts = read_blobs(project.root, [change.blob for commit in commits for change in commit.changes if change.blob])
+    for commit in reversed(commits):
+        for change in commit.changes:
+            if change.blob in texts:
+                with contextlib.suppress(InvalidInput):
+                    found.append((parse_lock(texts[change.blob], change.file), commit.when))
     for path in sorted((project.root / project.stack.locks).glob("*/model.lock.yaml")):
         lock = read_lock(path)
         if lock is not None:  # not committed yet, or it is among those above

@@ -6,16 +6,18 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from gitune.errors import UserError
 from gitune.hints import did_you_mean
 
 _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "advice.detachedHead=false")
-"""No hook of the user's runs because gitune reads."""
+"""No hook of the user's runs because gitune reads or tags."""
 
 
 def find_commit(root: Path, revision: str) -> str | None:
@@ -31,7 +33,7 @@ def merge_base(root: Path, left: str, right: str) -> str:
     """The commit where two revisions parted. Raises UserError."""
     found = _git(root, "merge-base", left, right, check=False)
     if found.returncode:
-        hint = _SHALLOW if is_shallow(root) else "write two dots to compare them as they are"
+        hint = SHALLOW if is_shallow(root) else "write two dots to compare them as they are"
         raise UserError(f"'{left}' and '{right}' have no commit in common", hint=hint)
     return found.stdout.strip()
 
@@ -43,10 +45,10 @@ def unknown_revision_hint(root: Path, revision: str) -> str | None:
     refs = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").stdout
     known, name = ["HEAD", *refs.split()], re.split(r"[~^@]", revision)[0]
     if name in known:
-        return _SHALLOW if is_shallow(root) else f"the history of '{name}' is shorter"
+        return SHALLOW if is_shallow(root) else f"the history of '{name}' is shorter"
     elsewhere = next((ref for ref in known if ref.endswith(f"/{name}")), None)
     meant = f"did you mean '{elsewhere}'?" if elsewhere else did_you_mean(name, known)
-    return meant or (_SHALLOW if is_shallow(root) else None)
+    return meant or (SHALLOW if is_shallow(root) else None)
 
 
 def is_repository(root: Path) -> bool:
@@ -62,30 +64,181 @@ def is_shallow(root: Path) -> bool:
     return _git(root, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == "true"
 
 
-def versions_of(root: Path, pattern: str) -> list[tuple[str, datetime, str]]:
-    """(commit, its time, file) of each version of the files that a glob below `root` means, oldest first.
+def text_at(root: Path, commit: str, file: str) -> str:
+    """A file as a commit has it; `file` is below the repository, or below `root` as ./file. Raises UserError."""
+    return _git(root, "show", f"{commit}:{file}").stdout
 
-    A file's name is relative to the repository, as `text_at` takes it. Nothing outside a repository.
+
+class Person(NamedTuple):
+    """As .mailmap has them."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What a commit made of a file."""
+
+    file: str
+    """Below the folder that was asked about."""
+    blob: str | None
+    """The hash of its content; None: deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit, and what it made of the files that were asked about."""
+
+    commit: str
+    parents: tuple[str, ...]
+    author: Person
+    committer: Person
+    when: datetime
+    """UTC; when it was committed, not written."""
+    message: str
+    changes: tuple[FileChange, ...]
+
+
+def branch_changes(root: Path, pattern: str) -> list[Commit]:
+    """What each commit of the checked-out branch made of the files that a glob below `root` means, newest first.
+
+    The branch is its first parents: a merge is one change of it, whatever was done on the side. Nothing outside a
+    repository.
     """
+    return _commits(root, pattern, "--first-parent", "--diff-merges=first-parent")
+
+
+def side_changes(root: Path, pattern: str) -> list[Commit]:
+    """All merges, and all other commits that changed such a file, newest first, children before their parents.
+
+    `parents` leaves out what is left out. Merges have no changes of their own.
+    """
+    return _commits(root, pattern, "--full-history", "--parents", "--topo-order", "--diff-merges=off")
+
+
+def _commits(root: Path, pattern: str, *which: str) -> list[Commit]:
     if find_commit(root, "HEAD") is None:
         return []
-    wanted = ("--diff-filter=AM", "--reverse", "--name-only", "--no-renames", "-z", "--format=%H %cI")
-    said = _git(root, "log", *wanted, "--", f":(glob){pattern}").stdout
-    versions, commit, when = [], "", ""
-    for word in filter(None, (word.strip("\n") for word in said.split("\0"))):
-        if _VERSION.fullmatch(word):
-            commit, _, when = word.partition(" ")
-        else:
-            versions.append((commit, datetime.fromisoformat(when).astimezone(UTC), word))
-    return versions
+    format_ = "--format=%x00" + "".join(f"{field}%x00" for field in _FIELDS)
+    same = ("--no-color", "--no-show-signature", "--use-mailmap", "--encoding=UTF-8", "--no-renames", "--no-abbrev")
+    said = _git(root, "log", *which, *same, "--raw", "--relative", "-z", format_, "--", f":(glob){pattern}").stdout
+    words = iter(said.split("\0"))
+    found: list[tuple[list[str], list[FileChange]]] = []
+    for word in words:
+        text = word.lstrip("\n")
+        if text.startswith(":"):
+            _, mode, _, blob, status = text.split(" ")
+            found[-1][1].append(FileChange(next(words), None if status == "D" or mode == _SUBMODULE else blob))
+        elif text:  # the first field; the others may be empty, and are taken by their number
+            found.append(([text, *(next(words) for _ in _FIELDS[1:])], []))
+    return [_commit(fields, changes) for fields, changes in found]
 
 
-_VERSION = re.compile(r"[0-9a-f]{40,64} \d{4}-\d\d-\d\dT\S+")
+_FIELDS = ("%H", "%P", "%aN", "%aE", "%cN", "%cE", "%cI", "%B")
+_SUBMODULE = "160000"
 
 
-def text_at(root: Path, commit: str, file: str) -> str:
-    """A file as a commit has it. Raises UserError."""
-    return _git(root, "show", f"{commit}:{file}").stdout
+def _commit(fields: Sequence[str], changes: Sequence[FileChange]) -> Commit:
+    commit, parents, author, author_email, committer, committer_email, when, message = fields
+    return Commit(
+        commit,
+        tuple(parents.split()),
+        Person(author, author_email),
+        Person(committer, committer_email),
+        datetime.fromisoformat(when).astimezone(UTC),
+        message.strip("\n"),
+        tuple(changes),
+    )
+
+
+def read_blobs(root: Path, blobs: Collection[str]) -> dict[str, bytes]:
+    """The contents by hash, in one process; what the clone does not hold is left out. Raises UserError."""
+    wanted = list(dict.fromkeys(blobs))
+    if not wanted:
+        return {}
+    said = _run(root, ("cat-file", "--batch"), stdin="".join(f"{blob}\n" for blob in wanted).encode()).stdout
+    found, place = {}, 0
+    for blob in wanted:
+        end = said.index(b"\n", place)
+        head = said[place:end].split()
+        place = end + 1
+        if head[-1] != b"missing":
+            size = int(head[-1])
+            found[blob] = said[place : place + size]
+            place += size + 1
+    return found
+
+
+def shallow_boundary(root: Path) -> frozenset[str]:
+    """The commits at which a shallow clone was cut: what was before them is not known here."""
+    where = _git(root, "rev-parse", "--git-path", "shallow", check=False)
+    file = root / where.stdout.strip()
+    return frozenset(file.read_text().split()) if where.returncode == 0 and file.is_file() else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of any kind."""
+
+    name: str
+    commit: str
+    annotated: bool
+    """Others have neither a person, nor a time or message of their own."""
+    who: Person
+    when: datetime | None
+    """UTC."""
+    message: str
+
+
+def tags_of(root: Path) -> list[Tag]:
+    """All tags, by name. Nothing outside a repository."""
+    if not is_repository(root):
+        return []
+    said = _git(root, "for-each-ref", f"--format={'%00'.join(_TAG_FIELDS)}%00", "refs/tags").stdout
+    words = said.split("\0")
+    return [_tag(*words[start : start + len(_TAG_FIELDS)]) for start in range(0, len(words) - 1, len(_TAG_FIELDS))]
+
+
+_TAG_FIELDS = (
+    "%(refname:lstrip=2)",
+    "%(objectname)",
+    "%(*objectname)",
+    "%(taggername)",
+    "%(taggeremail:trim)",
+    "%(taggerdate:iso-strict)",
+    "%(contents)",
+)
+
+
+def _tag(name: str, own: str, meant: str, who: str, email: str, when: str, message: str) -> Tag:
+    at = datetime.fromisoformat(when).astimezone(UTC) if when else None
+    return Tag(name.lstrip("\n"), meant or own, bool(meant), Person(who, email), at, message.strip("\n"))
+
+
+def create_tag(root: Path, name: str, commit: str, message: str) -> None:
+    """Write an annotated tag, signed where the user's git signs tags. Raises UserError, such as for one that exists."""
+    try:
+        _run(root, ("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit), stdin=message.encode())
+    except UserError as error:
+        said = "ident name" in error.message or "auto-detect" in error.message
+        hint = "git config user.name ... and git config user.email ..., or GIT_COMMITTER_NAME and GIT_COMMITTER_EMAIL"
+        raise UserError(f"tag {name} was not written: {error.message}", hint=hint if said else None) from error
+
+
+def delete_tags(root: Path, names: Sequence[str]) -> None:
+    """Take back tags of this clone. Raises UserError."""
+    _git(root, "tag", "--delete", *names)
+
+
+def fetch_tags(root: Path, remote: str) -> None:
+    """Have all tags of a remote. Raises UserError, also for a tag that is another one here."""
+    _git(root, "fetch", "--quiet", "--no-auto-maintenance", "--end-of-options", remote, "refs/tags/*:refs/tags/*")
+
+
+def push_tags(root: Path, remote: str, names: Sequence[str]) -> None:
+    """All of them or none; those that the remote has already are fine. Raises UserError."""
+    _git(root, "push", "--quiet", "--atomic", "--end-of-options", remote, *(f"refs/tags/{name}" for name in names))
 
 
 @contextmanager
@@ -109,12 +262,26 @@ def tree_of(root: Path, commit: str) -> Iterator[Path]:
         yield folder
 
 
-_SHALLOW = "this clone is shallow: git fetch --unshallow, or fetch-depth: 0 for actions/checkout"
+SHALLOW = "this clone is shallow: git fetch --unshallow, or fetch-depth: 0 for actions/checkout"
 
 
 def _git(
     root: Path, *arguments: str, check: bool = True, more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """`_run`, as text."""
+    done = _run(root, arguments, check=check, more=more)
+    said, complained = (text.decode("utf-8", errors="replace") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, said, complained)
+
+
+def _run(
+    root: Path,
+    arguments: Sequence[str],
+    *,
+    check: bool = True,
+    more: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+) -> subprocess.CompletedProcess[bytes]:
     """Run git in `root`. Raises UserError where it is missing, or fails and `check` is set."""
     # A hook that runs gitune sets GIT_DIR, GIT_INDEX_FILE and more for its own commands.
     ours = {name: value for name, value in os.environ.items() if name not in _LOCAL}
@@ -122,17 +289,16 @@ def _git(
         done = subprocess.run(
             ["git", *_QUIET, "-C", str(root), *arguments],
             env={**ours, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(more or {})},
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
-            text=True,
-            errors="replace",
             check=False,
         )
     except FileNotFoundError as error:
         raise UserError("git is not installed") from error
     if check and done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"git {arguments[0]}: {said[0].removeprefix('fatal: ')[:200] if said else 'failed'}")
+        said = [line for line in done.stderr.decode("utf-8", errors="replace").splitlines() if line.strip()]
+        told = next((line for line in said if line.startswith((" ! ", "fatal: ", "error: "))), (said or ["failed"])[0])
+        raise UserError(f"git {arguments[0]}: {re.sub('^(fatal:|error:| !) ', '', told)[:200]}")
     return done
 
 

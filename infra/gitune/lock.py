@@ -68,17 +68,36 @@ def write_lock(path: Path, lock: Lock) -> None:
     write_atomic(path, _HEADER + text)
 
 
-def next_version(previous: Lock | None, lock: Lock) -> str:
-    """The version of `lock`, which follows `previous`. Its own `version` is not looked at."""
-    if previous is None:
-        return "1.0.0"
-    major, minor, patch = (int(part) for part in previous.version.split("."))
+def next_version(previous: Lock | None, lock: Lock, taken: Mapping[str, tuple[str, str]] | None = None) -> str:
+    """The version of `lock`, which follows `previous`. Its own `version` is not looked at.
+
+    `taken`: the (provider, model ID) of every version that the agent had. After a rollback the next number may be one
+    of them; no number is given to two models.
+    """
+    part = 0 if previous is None else _changed_part(previous, lock)
+    if previous is not None and part is None:
+        return previous.version
+    numbers = (0, 0, 0) if previous is None else tuple(int(number) for number in previous.version.split("."))
+    model, free = (lock.provider, lock.model_id), _raised(numbers, part or 0)
+    while (taken or {}).get(_written(free), model) != model:
+        free = _raised(free, part or 0)
+    return _written(free)
+
+
+def _changed_part(previous: Lock, lock: Lock) -> int | None:
+    """Which number goes up: 0 the major, 1 the minor, 2 the patch; None: it is the same model."""
     if (previous.base_model, previous.method) != (lock.base_model, lock.method):
-        return f"{major + 1}.0.0"
+        return 0
     if previous.dataset["fingerprint"] != lock.dataset["fingerprint"]:
-        return f"{major}.{minor + 1}.0"
+        return 1
     if dict(previous.hyperparameters) != dict(lock.hyperparameters):
-        return f"{major}.{minor + 1}.0"
-    if (previous.provider, previous.model_id) != (lock.provider, lock.model_id):
-        return f"{major}.{minor}.{patch + 1}"
-    return previous.version
+        return 1
+    return 2 if (previous.provider, previous.model_id) != (lock.provider, lock.model_id) else None
+
+
+def _raised(version: tuple[int, ...], part: int) -> tuple[int, ...]:
+    return (*version[:part], version[part] + 1, *(0 for _ in version[part + 1 :]))
+
+
+def _written(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

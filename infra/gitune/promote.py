@@ -11,6 +11,7 @@ from gitune.benchmark.run import Benchmark, Evidence, OnProgress, gather_evidenc
 from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
+from gitune.history import taken_versions
 from gitune.lock import Lock, next_version, read_lock, write_lock
 from gitune.project import Project
 from gitune.providers.base import Estimate, Job, TrainingRequest
@@ -75,7 +76,8 @@ def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str,
         promotions[challenger.spec.name] = Promotion(challenger.evidence, verdict)
         if verdict.outcome == "pass":
             lock = _lock(challenger, verdict, recorded_estimate(challenger.model.request, project))
-            lock = replace(lock, version=next_version(challenger.previous, lock))
+            taken = taken_versions(project, lock.agent)
+            lock = replace(lock, version=next_version(challenger.previous, lock, taken))
             write_lock(project.lock_file(lock.agent), lock)
     return promotions
 

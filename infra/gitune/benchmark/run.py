@@ -104,6 +104,8 @@ class Benchmark:
             return Unanswered(f"{model.model_id}: {error.message}")
 
     def _ask(self, model: NamedModel, timed: bool) -> Scores:
+        if model.gone:
+            raise NotFound(model.gone)
         inspect_run = _inspect()
         label = model.label or model.name
         total = len(self.cases) * self.settings.runs

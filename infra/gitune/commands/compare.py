@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.errors import UserError
+
+if TYPE_CHECKING:
+    from gitune.benchmark.comparison import Comparison
+    from gitune.benchmark.versions import VersionComparison
+    from gitune.project import Project
 
 
 @click.command("compare")
@@ -20,28 +27,64 @@ from gitune.commands import json_option, stack_option
 def command(a: str, b: str, agent: str | None, cases: int | None, stack: str, as_json: bool, markdown: bool) -> int:
     """Ask two models the same cases and show where they differ, with both answers.
 
-    A and B are agents (their locked models) or provider:model IDs; A is the baseline. What was asked is not asked
-    again. Exits with 1 while an answer is missing.
+    A and B are agents (their locked models), AGENT@VERSION (a version of its committed lock) or provider:model IDs; A
+    is the baseline. What was asked is not asked again. Exits with 1 while an answer is missing. Two versions are
+    compared by what their locks say, too, and by that alone where a model cannot be asked any more.
     """
-    from gitune.benchmark.comparison import compare
-    from gitune.benchmark.models import agent_of, find_model
-    from gitune.benchmark.run import open_benchmark
-    from gitune.project import Project, checked_agents
-    from gitune.report.benchmark import benchmarks_markdown, print_comparison
-    from gitune.report.terminal import TerminalReporter
+    from gitune.benchmark.models import names_version
+    from gitune.project import Project
 
     if as_json and markdown:
         raise click.UsageError("--json and --markdown exclude each other", click.get_current_context())
     project = Project.open(stack)
+    found: Comparison | VersionComparison
+    if ":" not in a + b and (names_version(a) or names_version(b)):
+        found = _versions(project, a, b, agent, cases)
+    else:
+        found = _models(project, a, b, agent, cases)
+    if as_json:
+        click.echo(json.dumps(found.as_dict(), indent=2, ensure_ascii=False, default=str))
+    else:
+        _show(found, markdown=markdown)
+    return 0 if found.complete else 1
+
+
+def _models(project: Project, a: str, b: str, agent: str | None, cases: int | None) -> Comparison:
+    from gitune.benchmark.comparison import compare
+    from gitune.benchmark.models import agent_of, find_model
+    from gitune.benchmark.run import open_benchmark
+    from gitune.project import checked_agents
+    from gitune.report.terminal import TerminalReporter
+
     (spec,) = checked_agents(project, [agent or agent_of(project, a, b)])
     old, new = find_model(project, a), find_model(project, b)
     with TerminalReporter() as reporter:
         bench = open_benchmark(spec, project, reporter.progress_of(spec.name), cases=cases)
-        comparison = compare(bench, new, old)
-    if as_json:
-        click.echo(json.dumps(comparison.as_dict(), indent=2, ensure_ascii=False))
+        return compare(bench, new, old)
+
+
+def _versions(project: Project, a: str, b: str, agent: str | None, cases: int | None) -> VersionComparison:
+    from gitune.benchmark.versions import compare_versions, named_lock
+    from gitune.report.terminal import TerminalReporter
+
+    old, new = named_lock(project, a), named_lock(project, b)
+    if agent is None and old.agent != new.agent:
+        raise UserError("the models name two agents", hint="say whose cases both are asked: --agent")
+    whose = agent or old.agent
+    with TerminalReporter() as reporter:
+        return compare_versions(project, old, new, whose, reporter.progress_of(whose), cases)
+
+
+def _show(found: Comparison | VersionComparison, *, markdown: bool) -> None:
+    from gitune.benchmark.comparison import Comparison
+    from gitune.report.benchmark import benchmarks_markdown, print_comparison
+    from gitune.report.versions import print_versions, versions_markdown
+
+    if isinstance(found, Comparison) and markdown:
+        click.echo(benchmarks_markdown([found], differences=True), nl=False)
+    elif isinstance(found, Comparison):
+        print_comparison(found)
     elif markdown:
-        click.echo(benchmarks_markdown([comparison], differences=True), nl=False)
+        click.echo(versions_markdown(found), nl=False)
     else:
-        print_comparison(comparison)
-    return 0 if comparison.complete else 1
+        print_versions(found)
