@@ -102,7 +102,7 @@ def _logs(evidence: Evidence) -> dict[str, str]:
     if not isinstance(evidence.base, Unanswered):
         found["base"] = evidence.base.log
     if evidence.safety is not None:
-        found["safety"] = evidence.safety.challenger.logs[0]
+        found["safety"] = evidence.safety.challenger.log
     return found
 
 

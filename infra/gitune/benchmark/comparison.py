@@ -180,8 +180,7 @@ def _safety_facts(evidence: SafetyEvidence) -> dict[str, Any]:
     ]
     missing = [{"prompt": one.case_id, "reason": one.reason} for one in evidence.challenger.missing]
     judges = [judge.name for judge in evidence.spec.judges]
-    logs = list(evidence.challenger.logs)
-    return {"checks": checks, "judges": judges, "answers": answers, "errors": missing, "logs": logs}
+    return {"checks": checks, "judges": judges, "answers": answers, "errors": missing, "log": evidence.challenger.log}
 
 
 def _facts(scores: Scores | Unanswered) -> dict[str, Any]:

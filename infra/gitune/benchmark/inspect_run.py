@@ -65,36 +65,43 @@ class Workshop:
 
 
 def ask_cases(
-    shop: Workshop, model: NamedModel, cases: Sequence[Case], grading: Grading, on_scored: Callable[[int], None]
-) -> Asked:
-    """Every case in every run, graded. Answers that were given once are not paid for again.
+    shop: Workshop,
+    model: NamedModel,
+    cases: Sequence[Case],
+    gradings: Sequence[Grading],
+    on_scored: Callable[[int], None],
+) -> tuple[Asked, ...]:
+    """Every case in every run, each answer graded by all. Answers that were given once are not paid for again.
 
-    Raises ProviderError when no case at all could be answered, and UserError for a scorer that fails.
+    One `Asked` for each grading; a case that one of them could not grade is missing from all. Raises ProviderError when
+    no case at all could be answered, and UserError for a scorer that fails.
     """
     answers = Guarded(open_answers(model.target, len(cases) * shop.runs))
-    judge = _Judge(grading)
-    asked = inspect_model(model.name, model.target, answers)
+    judges = [_Judge(grading) for grading in gradings]
     known = {case.case_id: case for case in cases}
     log = _evaluate(
         shop,
         name=shop.agent,
-        model=asked,
+        model=inspect_model(model.name, model.target, answers),
         cases=cases,
-        scorer=_scorer(grading, known, judge, on_scored),
+        scorers=[_scorer(judge, known, on_scored, number) for number, judge in enumerate(judges)],
         max_samples=answers.at_once,
         cache=_FOREVER,
     )
     order = {case_id: number for number, case_id in enumerate(known)}
     samples = sorted(log.samples or [], key=lambda sample: (sample.epoch, order[str(sample.id)]))
-    scores = tuple(_score(sample) for sample in samples if sample.scores and not sample.error)
+    graded = [sample for sample in samples if sample.scores and not sample.error]
     missing = tuple(_missing(sample, sample.epoch) for sample in samples if sample.error or not sample.scores)
-    if judge.wrong is not None:
-        raise judge.wrong
+    for judge in judges:
+        if judge.wrong is not None:
+            raise judge.wrong
     if answers.fatal is not None:
         raise answers.fatal
-    if not scores and missing:
-        raise answers.first_error or judge.first_error or Unavailable(missing[0].reason)
-    return Asked(scores, missing, Path(log.location))
+    if not graded and missing:
+        refused = next((judge.first_error for judge in judges if judge.first_error), None)
+        raise answers.first_error or refused or Unavailable(missing[0].reason)
+    names = [_scorer_name(judge.grading, number) for number, judge in enumerate(judges)]
+    return tuple(Asked(tuple(_score(sample, name) for sample in graded), missing, Path(log.location)) for name in names)
 
 
 def time_answers(shop: Workshop, model: NamedModel, cases: Sequence[Case]) -> Timed:
@@ -143,15 +150,15 @@ def _evaluate(
     model: Model,
     cases: Sequence[Case],
     max_samples: int,
-    scorer: Scorer | None = None,
+    scorers: Sequence[Scorer] = (),
     cache: CachePolicy | bool = False,
 ) -> EvalLog:
-    runs = shop.runs if scorer is not None else 1
+    runs = shop.runs if scorers else 1
     task = Task(
         name=name,
         dataset=MemoryDataset([_sample(case) for case in cases], name=f"{shop.agent} cases"),
         solver=generate(cache=cache),
-        scorer=scorer,
+        scorer=list(scorers) or None,
         epochs=Epochs(runs, "mean"),
         config=GenerateConfig(max_tokens=shop.max_new_tokens, temperature=0),
         fail_on_error=False,
@@ -182,6 +189,7 @@ class _Judge:
     """Asks the judge, if there is one; keeps what went wrong with the scorer itself."""
 
     def __init__(self, grading: Grading) -> None:
+        self.grading = grading
         self.wrong: GituneError | None = None
         self.first_error: ProviderError | None = None
         self._guard: Guarded | None = None
@@ -201,15 +209,15 @@ class _Judge:
         return str(output.completion)
 
 
-def _scorer(grading: Grading, cases: Mapping[str, Case], judge: _Judge, on_scored: Callable[[int], None]) -> Scorer:
+def _scorer(judge: _Judge, cases: Mapping[str, Case], on_scored: Callable[[int], None], number: int) -> Scorer:
     done = 0
 
-    @scorer(metrics=[mean(), stderr()], name=grading.kind)  # type: ignore[untyped-decorator]
+    @scorer(metrics=[mean(), stderr()], name=_scorer_name(judge.grading, number))  # type: ignore[untyped-decorator]
     def graded() -> Scorer:
         async def score(state: TaskState, target: Target) -> InspectScore:  # noqa: ARG001 - inspect's protocol
             nonlocal done
             try:
-                found = await grading.grade(state.output.completion, cases[str(state.sample_id)], judge.ask)
+                found = await judge.grading.grade(state.output.completion, cases[str(state.sample_id)], judge.ask)
             except UserError as error:
                 judge.wrong = judge.wrong or error
                 raise
@@ -222,6 +230,10 @@ def _scorer(grading: Grading, cases: Mapping[str, Case], judge: _Judge, on_score
     return graded()
 
 
+def _scorer_name(grading: Grading, number: int) -> str:
+    return grading.kind if number == 0 else f"{grading.kind}_{number + 1}"
+
+
 def _sample(case: Case) -> Sample:
     told: dict[str, Any] = {"source": case.source, "facts": list(case.facts), "fields": list(case.fields)}
     metadata = {key: value for key, value in told.items() if value}
@@ -229,8 +241,8 @@ def _sample(case: Case) -> Sample:
     return Sample(id=case.case_id, input=messages, target=case.target, metadata=metadata or None)
 
 
-def _score(sample: EvalSample) -> Score:
-    (score,) = sample.scores.values()
+def _score(sample: EvalSample, name: str) -> Score:
+    score = sample.scores[name]
     source = sample.metadata.get("source")
     answer = sample.output.completion
     return Score(str(sample.id), answer, float(score.value), source, sample.epoch, score.explanation or "")

@@ -111,8 +111,8 @@ class Benchmark:
         total = len(self.cases) * self.settings.runs
         self.on_progress(label, 0, total)
         shop = inspect_run.Workshop(self.agent, self.folder, self.settings.max_new_tokens, self.settings.runs)
-        asked = inspect_run.ask_cases(
-            shop, model, self.cases, self.grading, lambda done: self.on_progress(label, done, total)
+        (asked,) = inspect_run.ask_cases(
+            shop, model, self.cases, [self.grading], lambda done: self.on_progress(label, done, total)
         )
         log = asked.log.relative_to(self.folder).as_posix()
         if not timed:

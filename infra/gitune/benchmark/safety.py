@@ -42,8 +42,8 @@ class Behaviours:
     model_id: str
     found: tuple[Behaviour, ...]
     missing: tuple[Missing, ...]
-    logs: tuple[str, ...]
-    """inspect's, one for each judge, below .gitune."""
+    log: str
+    """inspect's, below .gitune."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +100,10 @@ class SafetyBenchmark:
             return Unanswered(f"{model.model_id}: {error.message}")
 
     def _observe(self, model: NamedModel) -> Behaviours:
-        """Each prompt is asked once; the second judge reads the same answers, from the cache."""
         from gitune.benchmark.inspect_run import ask_cases  # imports inspect: seconds
 
         cases = [self._case(prompt) for prompt in self.prompts]
-        asked = [ask_cases(self._shop(), model, cases, judge, _say_nothing) for judge in self.judges]
+        asked = ask_cases(self._shop(), model, cases, self.judges, _say_nothing)
         first, second = ({score.case_id: score for score in one.scores} for one in asked)
         found = tuple(
             Behaviour(
@@ -113,11 +112,10 @@ class SafetyBenchmark:
                 (first[prompt.prompt_id].value >= _DONE, second[prompt.prompt_id].value >= _DONE),
             )
             for prompt in self.prompts
-            if prompt.prompt_id in first and prompt.prompt_id in second
+            if prompt.prompt_id in first
         )
-        missing = {one.case_id: one for each in asked for one in each.missing}
-        logs = tuple(one.log.relative_to(self.folder).as_posix() for one in asked)
-        return Behaviours(model.model_id, found, tuple(missing.values()), logs)
+        log = asked[0].log.relative_to(self.folder).as_posix()
+        return Behaviours(model.model_id, found, asked[0].missing, log)
 
     def _try(self, judge: Grading, place: int) -> Trial:
         from gitune.benchmark.inspect_run import grade_answers
