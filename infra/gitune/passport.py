@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gitune.dataset.manifest import FileFacts
-from gitune.errors import InvalidInput, Problem
+from gitune.errors import InvalidInput, Problem, UserError
 from gitune.files import write_atomic
-from gitune.lock import Lock, lock_body
+from gitune.lock import Lock, lock_body, read_lock
 
 SCHEMA: Literal["gitune.passport/1"] = "gitune.passport/1"
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -77,7 +77,9 @@ class Passport(_Value):
     schema_name: Annotated[Literal["gitune.passport/1"], Field(alias="schema")] = SCHEMA
     lock: Annotated[
         Mapping[str, Any],
-        Field(description="The lock's fields: model, base model, method, hyperparameters, dataset, job, scores, verdict."),
+        Field(
+            description="The lock's fields: model, base model, method, hyperparameters, dataset, job, scores, verdict."
+        ),
     ]
     lock_sha256: Annotated[_Sha256, Field(description="Of the lock's bytes up to the line that names this passport.")]
     dataset: Annotated[DatasetRecord | None, Field(description="None: trained outside gitune, or not on this machine.")]
@@ -140,3 +142,16 @@ def read_passport(lock_file: Path, lock: Lock) -> Passport | None:
     if hashlib.sha256(data).hexdigest() != lock.passport:
         return None
     return parse_passport(data, str(path))
+
+
+def named_passport(lock_file: Path, agent: str) -> tuple[str, Passport]:
+    """The passport of an agent's lock, with its SHA-256. Raises UserError or InvalidInput."""
+    lock = read_lock(lock_file)
+    if lock is None:
+        raise UserError(f"{agent} has no lock in this stack", hint="name another stack: -s training")
+    if lock.passport is None:
+        raise UserError(f"the lock of {agent} names no passport: it was written before there were any")
+    passport = read_passport(lock_file, lock)
+    if passport is None:
+        raise UserError(f"the passport of {agent} is missing or damaged", hint=f"run: gitune verify {agent}")
+    return lock.passport, passport
