@@ -112,6 +112,13 @@ def _model_card(passport: Passport) -> dict[str, Any]:
     return {**card, "quantitativeAnalysis": {"performanceMetrics": metrics}} if metrics else card
 
 
+_METRICS = {
+    "accuracy": "accuracy",
+    "base_accuracy": "accuracy of the base model",
+    "latency_seconds": "median latency, seconds",
+}
+
+
 def _metrics(benchmark: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     cases = f"{benchmark['cases']} held-out cases"
     named = {
