@@ -50,6 +50,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with MistralServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("MISTRAL_API_KEY", KEY)
         patch.setenv("MISTRAL_BASE_URL", server.url)
+        server.seconds_per_request = 120.0  # a job takes 600
         result = call(repository, "up", "-s", "training", "--poll", "0.1")
     assert result.code == 0, result.err
     git.commit("its lock")
