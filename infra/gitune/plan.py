@@ -17,6 +17,7 @@ from gitune.project import Project
 from gitune.reconcile import ModelState, Target
 from gitune.refusals import Ruling
 from gitune.round import Round, handed_over, take_round
+from gitune.spec import load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
 from gitune.wishes import Wish, read_wishes, within_budgets
@@ -180,6 +181,6 @@ def plan_pass(project: Project) -> Plan:
 
     with handed_over(taken, project) as targets:
         stack.preview(targets, note)
-    rulings = judge_pass(project, [wish.spec for wish in wanted], deployment, taken.targets)
+    rulings = judge_pass(project, load_agents(project.root), deployment, taken.targets)
     # The engine works on several at a time.
     return Plan(tuple(sorted(changes, key=lambda change: change.agent)), rulings)

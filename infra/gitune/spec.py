@@ -253,6 +253,20 @@ class AgentSpec(_Value):
         return self.folder / "agent.yaml"
 
 
+class SmokeTest(_Value):
+    """What a model must show behind its alias before it stays there."""
+
+    questions: Annotated[int, Field(ge=1, le=100, description="How many of the agent's cases are asked.")] = 2
+    max_seconds: Annotated[float, Field(gt=0, le=600, description="Longest time for each answer.")] = 30.0
+    gateway: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$",
+            description="Asked here, such as https://models.example.org/v1; left out: where the provider answers.",
+        ),
+    ] = None
+
+
 class StackSpec(_Value):
     """The `gitune:` config of one Pulumi.<stack>.yaml."""
 
@@ -261,6 +275,13 @@ class StackSpec(_Value):
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
+    canary: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Share of requests that a new version answers; left out: all of them, at once."),
+    ] = None
+    smoke_test: Annotated[
+        SmokeTest | None, Field(description="Each new model is asked behind its alias, and taken back if it fails.")
+    ] = None
     store: Annotated[
         str,
         Field(min_length=1, description="Where datasets are published: a folder of the repository, or s3://, gs://."),

@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.costs import note_spendings
-from gitune.deploy import read_routes
+from gitune.deploy import Refusal, forget_refusals, read_refusals, read_routes
 from gitune.errors import ProviderError, UserError, explain
 from gitune.files import try_lock, write_atomic
 from gitune.limits import Heard
@@ -28,6 +28,7 @@ from gitune.refusals import Ruling
 from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
 from gitune.scheduler import next_poll_seconds
+from gitune.smoke import smoke_tests
 from gitune.spec import AgentSpec
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
@@ -59,6 +60,8 @@ class AgentOutcome:
     changes: tuple[Change, ...]
     unjudged: str = ""
     """Why the trained model could not be benchmarked."""
+    refusal: Refusal | None = None
+    """The model that failed its smoke test and was taken back."""
 
     @property
     def settled(self) -> bool:
@@ -93,11 +96,14 @@ def run_up(
     with _only_one_up(project, reporter):
         stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
+        if retry_failed:
+            forget_refusals(project.routes_file)
         run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, force)
         states = run.train_all()
         promotions = run.promote_all(states)
         if run.must_record(states, promotions):
             run.engine_pass("deploying")
+        run.smoke_test()
         return run.outcomes(states, promotions)
 
 
@@ -179,10 +185,20 @@ class _Run:
         behind = any(self.recorded.get(agent) != state for agent, state in states.items())
         return behind or any(promotion.passed for promotion in promotions.values())
 
+    def smoke_test(self) -> None:
+        """Ask what was put behind an alias; take back what fails."""
+        started = time.monotonic()
+        for one in smoke_tests(self.project, self.specs):
+            back = f"{one.back.version} answers again" if one.back else "nothing answers now"
+            self.reporter.note(f"  ! {one.agent}: alias {one.alias}: {one.failed.version} was taken back, {back}")
+        if self.project.stack.smoke_test is not None:
+            self.reporter.stage("smoke test", time.monotonic() - started)
+
     def outcomes(
         self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]
     ) -> tuple[AgentOutcome, ...]:
         routes = {route.agent: route for route in read_routes(self.project.routes_file).values()}
+        refusals = read_refusals(self.project.routes_file)
         outcomes = []
         for name, spec in self.specs.items():
             lock = read_lock(self.project.lock_file(name))
@@ -192,7 +208,10 @@ class _Run:
             changes = tuple(change for change in self.changes if change.agent == name)
             unjudged = self.unjudged.get(name, "")
             promotion = promotions.get(name)
-            outcomes.append(AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged))
+            refusal = refusals.get(spec.alias)
+            outcomes.append(
+                AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged, refusal)
+            )
         return tuple(outcomes)
 
     def _ask_the_rules(self) -> None:
@@ -307,6 +326,7 @@ def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
         "verdict": verdict,
         "reasons": reasons,
         "deployed": outcome.deployed,
+        "taken_back": asdict(outcome.refusal) if outcome.refusal else None,
         "changes": [change.as_dict() for change in outcome.changes],
     }
 

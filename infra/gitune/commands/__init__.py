@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "validate": "Check every agent's files. Starts nothing.",
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",
+    "serve": "Serve the aliases as models of an OpenAI-compatible API.",
     "verify": "Check where each locked model came from, from lock to evaluation log.",
     "passport": "Print where a model came from: JSON, model card or ML-BOM.",
     "retrain": "Move an agent to another provider by editing its agent.yaml.",

@@ -54,7 +54,7 @@ def _declare_deployments(specs: Sequence[AgentSpec], project: Project) -> None:
         if lock is not None:
             route = Route(spec.name, lock.provider, lock.model_id, lock.version)
             options = pulumi.ResourceOptions(aliases=_aliases(spec))
-            Deployment(spec.name, project.stack.name, spec.alias, route, options)
+            Deployment(spec.name, project.stack.name, spec.alias, route, project.stack.canary, options)
 
 
 def _say_nothing_of_each_step() -> None:
