@@ -20,7 +20,7 @@ from gitune.round import Round, handed_over, take_round
 from gitune.spec import load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
-from gitune.wishes import Wish, read_wishes, within_budgets
+from gitune.wishes import Wish, wished, within_budgets
 
 _Build: TypeAlias = Callable[[], Dataset]
 """An agent's dataset as the files are now, built once however often it is asked for."""
@@ -165,7 +165,7 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
 def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
-    wanted = read_wishes(project)
+    wanted = wished(project)
     stack = PulumiStack.open(project, wanted)
     deployment = stack.recorded()
     outputs = resource_outputs(deployment, "FineTunedModel")

@@ -29,10 +29,10 @@ from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
 from gitune.scheduler import next_poll_seconds
 from gitune.smoke import smoke_tests
-from gitune.spec import AgentSpec
+from gitune.spec import AgentSpec, load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
-from gitune.wishes import Wish, read_wishes, within_budgets
+from gitune.wishes import Wish, wished, within_budgets
 
 
 class Reporter(Protocol):
@@ -68,7 +68,8 @@ class AgentOutcome:
         """The wanted model is trained, passed its gate and answers."""
         trained = self.state is None or self.state.status == "succeeded"
         passed = (self.promotion is None or self.promotion.passed) and not self.unjudged
-        return trained and passed and (self.deployed or not self.served)
+        locked = self.lock is not None or self.state is not None
+        return trained and passed and (self.deployed or not (self.served and locked))
 
     @property
     def standing(self) -> Lock | None:
@@ -92,7 +93,7 @@ def run_up(
     be killed at any moment and called again. `force` names rules that are not to refuse. Raises InvalidInput before
     anything is started, UserError before a pass that a rule refuses, and EngineError.
     """
-    wishes = read_wishes(project)
+    wishes = wished(project)
     with _only_one_up(project, reporter):
         stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
@@ -135,7 +136,7 @@ class _Run:
         self._record(stack.recorded())
         allowed = within_budgets(wishes, project, self.recorded, self.deployment)
         self.wishes = {wish.agent: wish for wish in allowed}
-        self.specs = {name: wish.spec for name, wish in self.wishes.items()}
+        self.specs = {spec.name: spec for spec in load_agents(project.root)}
         self.silent: Mapping[str, Heard] = {}
         self.seen: Mapping[str, Job | None] = {}
         self.round = self._look(retry)
@@ -156,7 +157,7 @@ class _Run:
     def train_all(self) -> Mapping[str, ModelState]:
         """Passes and waiting, until no model's status can change any more."""
         while True:
-            self.engine_pass("reconciling")
+            self.engine_pass("reconciling" if self.wishes else "deploying")
             self.round = self._look()
             if not self.round.due:
                 self._wait()
@@ -197,14 +198,14 @@ class _Run:
     def outcomes(
         self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]
     ) -> tuple[AgentOutcome, ...]:
-        routes = {route.agent: route for route in read_routes(self.project.routes_file).values()}
-        refusals = read_refusals(self.project.routes_file)
+        served = "deployments" in self.project.stack.declare
+        routes = {route.agent: route for route in read_routes(self.project.routes_file).values()} if served else {}
+        refusals = read_refusals(self.project.routes_file) if served else {}
         outcomes = []
         for name, spec in self.specs.items():
             lock = read_lock(self.project.lock_file(name))
             route = routes.get(name)
             deployed = lock is not None and route is not None and route.model_id == lock.model_id
-            served = "deployments" in self.project.stack.declare
             changes = tuple(change for change in self.changes if change.agent == name)
             unjudged = self.unjudged.get(name, "")
             promotion = promotions.get(name)

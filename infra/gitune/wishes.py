@@ -47,6 +47,11 @@ def read_wishes(project: Project) -> tuple[Wish, ...]:
     return tuple(_wish(agent.spec, agent.dataset, project) for agent in each_checked_agent(project))
 
 
+def wished(project: Project) -> tuple[Wish, ...]:
+    """Of a stack that declares models; one that only deploys wants nothing trained, and looks at no data."""
+    return read_wishes(project) if "models" in project.stack.declare else ()
+
+
 def within_budgets(
     wishes: Sequence[Wish], project: Project, recorded: Mapping[str, ModelState], deployment: Mapping[str, Any]
 ) -> tuple[Wish, ...]:
