@@ -69,6 +69,12 @@ def text_at(root: Path, commit: str, file: str) -> str:
     return _git(root, "show", f"{commit}:{file}").stdout
 
 
+def changes_beside(root: Path, patterns: Sequence[str]) -> bool:
+    """Whether files below `root` differ from HEAD, those excepted that the globs mean. Raises UserError."""
+    without = [f":(exclude,glob){pattern}" for pattern in patterns]
+    return bool(_git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", *without).stdout.strip())
+
+
 class Person(NamedTuple):
     """As .mailmap has them."""
 

@@ -12,9 +12,12 @@ from typing import Any, Literal, TypeAlias
 from gitune.dataset import Dataset, build_dataset, dataset_folder
 from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
 from gitune.forecast import Before, Forecast, forecast, recorded_tokens
+from gitune.preflight import judge_pass
 from gitune.project import Project
 from gitune.reconcile import ModelState, Target
+from gitune.refusals import Ruling
 from gitune.round import Round, handed_over, take_round
+from gitune.spec import load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
 from gitune.wishes import Wish, wished, within_budgets
@@ -142,7 +145,25 @@ def _deployment_change(step: Step) -> Change:
     return Change(step.agent, "redeploy", f"alias {alias} → {version} ({model})", tuple(reasons))
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one pass would do, and what the rules say of it."""
+
+    changes: tuple[Change, ...]
+    rulings: tuple[Ruling, ...] = ()
+
+    @property
+    def blocked(self) -> bool:
+        """`up` would refuse."""
+        return any(ruling.stands for ruling in self.rulings)
+
+
 def plan_changes(project: Project) -> tuple[Change, ...]:
+    """The changes of `plan_pass`."""
+    return plan_pass(project).changes
+
+
+def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
     wanted = wished(project)
     stack = PulumiStack.open(project, wanted)
@@ -160,4 +181,6 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
     with handed_over(taken, project) as targets:
         stack.preview(targets, note)
-    return tuple(sorted(changes, key=lambda change: change.agent))  # the engine works on several at a time
+    rulings = judge_pass(project, load_agents(project.root), deployment, taken.targets)
+    # The engine works on several at a time.
+    return Plan(tuple(sorted(changes, key=lambda change: change.agent)), rulings)

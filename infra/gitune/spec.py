@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gitune.allow_spec import Allow, StackAllow
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.safety_spec import SafetySpec
@@ -243,6 +244,9 @@ class AgentSpec(_Value):
         _Dollars | None,
         Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
     ] = None
+    allow: Annotated[
+        tuple[Allow, ...], Field(strict=False, description="Rules that do not refuse this agent (docs/rules.md).")
+    ] = ()
 
     @property
     def file(self) -> Path:
@@ -284,6 +288,13 @@ class StackSpec(_Value):
         AfterValidator(check_store_url),
     ] = ".gitune/store"
     budget_usd: Annotated[Budgets, Field(description="US dollars for one plan and for a month.")] = Budgets()
+    fleet_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="Of the deployed agents, the most that may change at once; one always may."),
+    ] = 0.5
+    allow: Annotated[
+        tuple[StackAllow, ...], Field(strict=False, description="Rules that do not refuse here (docs/rules.md).")
+    ] = ()
     providers: Annotated[
         dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
     ] = Field(default_factory=dict)

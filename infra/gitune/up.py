@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,10 +19,13 @@ from gitune.files import try_lock, write_atomic
 from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step
+from gitune.preflight import judge_pass, refuse
 from gitune.project import Project
 from gitune.promote import Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
+from gitune.refusals import Ruling
+from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
 from gitune.scheduler import next_poll_seconds
 from gitune.smoke import smoke_tests
@@ -77,12 +80,18 @@ class AgentOutcome:
 
 
 def run_up(
-    project: Project, reporter: Reporter, *, retry_failed: bool = False, poll_seconds: float | None = None
+    project: Project,
+    reporter: Reporter,
+    *,
+    retry_failed: bool = False,
+    poll_seconds: float | None = None,
+    force: Collection[str] = (),
 ) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
     `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May
-    be killed at any moment and called again. Raises InvalidInput before anything is started, and EngineError.
+    be killed at any moment and called again. `force` names rules that are not to refuse. Raises InvalidInput before
+    anything is started, UserError before a pass that a rule refuses, and EngineError.
     """
     wishes = wished(project)
     with _only_one_up(project, reporter):
@@ -90,7 +99,7 @@ def run_up(
         stack.mend(reporter.note)
         if retry_failed:
             forget_refusals(project.routes_file)
-        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds)
+        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, force)
         states = run.train_all()
         promotions = run.promote_all(states)
         if run.must_record(states, promotions):
@@ -110,11 +119,15 @@ class _Run:
         reporter: Reporter,
         retry: bool,
         poll_seconds: float | None,
+        force: Collection[str],
     ) -> None:
         self.project = project
         self.stack = stack
         self.reporter = reporter
         self.poll_seconds = poll_seconds
+        self.force = force
+        self.overridden: set[Ruling] = set()
+        """What was told of them."""
         self.started = time.time()
         self.changes: list[Change] = []
         self.unjudged: dict[str, str] = {}
@@ -133,7 +146,8 @@ class _Run:
         return {agent: ModelState.from_outputs(outputs) for agent, outputs in self.outputs.items()}
 
     def engine_pass(self, stage: str) -> None:
-        """One pass of the engine towards the round's targets."""
+        """One pass of the engine towards the round's targets, unless a rule refuses it."""
+        self._ask_the_rules()
         started = time.monotonic()
         with handed_over(self.round, self.project) as targets:
             self._record(self.stack.up(targets, self._on_step, self.reporter.note))
@@ -200,6 +214,13 @@ class _Run:
                 AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged, refusal)
             )
         return tuple(outcomes)
+
+    def _ask_the_rules(self) -> None:
+        rulings = judge_pass(self.project, self.specs.values(), self.deployment, self.round.targets, self.force)
+        refuse(rulings)
+        for ruling in set(rulings) - self.overridden:
+            self.reporter.note(ruling_line(ruling))
+        self.overridden |= set(rulings)
 
     def _on_step(self, step: Step) -> None:
         change = explain_step(step, self.wishes, self.round, self.project)

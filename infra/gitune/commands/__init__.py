@@ -31,6 +31,8 @@ COMMANDS: dict[str, str] = {
     "dataset": "Build, show, compare and restore what the agents train on.",
     "chat": "Ask an agent through its alias.",
     "serve": "Serve the aliases as models of an OpenAI-compatible API.",
+    "verify": "Check where each locked model came from, from lock to evaluation log.",
+    "passport": "Print where a model came from: JSON, model card or ML-BOM.",
     "retrain": "Move an agent to another provider by editing its agent.yaml.",
     "adopt": "Record a model that was trained elsewhere as an agent's.",
     "schema": "Print the JSON Schema of agent.yaml.",

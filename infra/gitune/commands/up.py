@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
+from gitune.allow_spec import Rule
 from gitune.commands import json_option, program_name, stack_option
 
 
@@ -16,8 +19,15 @@ from gitune.commands import json_option, program_name, stack_option
     type=click.FloatRange(min=0.1, max=3600),
     help="Longest pause between two questions to the providers, in seconds.  [default: 15; 1 where all is local]",
 )
+@click.option(
+    "--force",
+    multiple=True,
+    type=click.Choice(get_args(Rule)),
+    metavar="RULE",
+    help="A rule that is not to refuse this time; may be given several times.",
+)
 @json_option
-def command(stack: str, retry: bool, poll_seconds: float | None, as_json: bool) -> int:
+def command(stack: str, retry: bool, poll_seconds: float | None, force: tuple[str, ...], as_json: bool) -> int:
     """Train, benchmark, gate and deploy what the agents declare.
 
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
@@ -31,7 +41,7 @@ def command(stack: str, retry: bool, poll_seconds: float | None, as_json: bool) 
     project = Project.open(stack)
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
-        outcomes = run_up(project, reporter, retry_failed=retry, poll_seconds=poll_seconds)
+        outcomes = run_up(project, reporter, retry_failed=retry, poll_seconds=poll_seconds, force=force)
     if as_json:
         click.echo(outcome_json(outcomes))
     else:
