@@ -27,7 +27,8 @@ def command(stack: str, as_json: bool) -> int:
     plan = plan_pass(project)
     notices = project_notices(project)
     if as_json:
-        items = [item.as_dict() for item in (*plan.rulings, *plan.changes, *notices)]
+        items = [one.as_dict() for one in plan.rulings] + [one.as_dict() for one in plan.changes]
+        items += [one.as_dict() for one in notices]
         click.echo(json.dumps(items, indent=2, ensure_ascii=False))
     else:
         print_rulings(plan.rulings)
