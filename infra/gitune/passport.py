@@ -51,7 +51,7 @@ class CodeRecord(_Value):
 
     gitune: Annotated[str, Field(description="The version of gitune.")]
     commit: Annotated[str | None, Field(description="None: outside git.")]
-    dirty: Annotated[bool, Field(description="Files other than locks and passports differed from the commit.")]
+    dirty: Annotated[bool, Field(description="Files that gitune and its engine do not write differed from the commit.")]
 
 
 class Evaluation(FileFacts):
