@@ -57,7 +57,7 @@ def refuse(rulings: Iterable[Ruling]) -> None:
     """Raises UserError with all that stands."""
     standing = [ruling.refusal for ruling in rulings if ruling.stands]
     if standing:
-        lines = [f"{said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
+        lines = [f"  {said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
         force = " ".join(f"--force {rule}" for rule in dict.fromkeys(said.rule for said in standing))
         hint = f"mend it, or say that it is meant: an allow: in the files, or gitune up {force} (docs/rules.md)"
         raise UserError(
