@@ -51,7 +51,7 @@ class CodeRecord(_Value):
 
     gitune: Annotated[str, Field(description="The version of gitune.")]
     commit: Annotated[str | None, Field(description="None: outside git.")]
-    dirty: Annotated[bool, Field(description="Files other than locks and passports differed from the commit.")]
+    dirty: Annotated[bool, Field(description="Files that gitune and its engine do not write differed from the commit.")]
 
 
 class Evaluation(FileFacts):
@@ -91,7 +91,7 @@ class Passport(_Value):
 def lock_record(lock: Lock) -> dict[str, Any]:
     """The lock's fields as a passport holds them."""
     fields = {name: value for name, value in asdict(lock).items() if name != "passport"}
-    plain: dict[str, Any] = json.loads(json.dumps(fields))
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))  # YAML also knows dates
     return plain
 
 

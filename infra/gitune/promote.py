@@ -70,6 +70,8 @@ def examine(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
 
 def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str, Promotion]:
     """Judge them together, by agent; write the passport and the lock of each that passes."""
+    if not challengers:
+        return {}
     code = code_record(project)
     verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
     promotions = {}

@@ -30,7 +30,8 @@ from gitune.project import Project
 def code_record(project: Project) -> CodeRecord:
     """What is checked out now. Read it before locks are written that belong together. Raises UserError."""
     commit = find_commit(project.root, "HEAD")
-    written = [f"{project.stack.locks}/*/{name}" for name in ("model.lock.yaml", "passports/*")]
+    locks = [f"{project.stack.locks}/*/{name}" for name in ("model.lock.yaml", "passports/*")]
+    written = [*locks, f"Pulumi.{project.stack.name}.yaml"]  # where the engine puts its salt
     return CodeRecord(gitune=__version__, commit=commit, dirty=bool(commit) and changes_beside(project.root, written))
 
 

@@ -22,7 +22,7 @@ from gitune.lock import Lock, parse_lock, passport_line
 from gitune.lock_facts import LockFacts, read_facts
 from gitune.passport import Evaluation, Passport, lock_record, parse_passport, passport_file
 from gitune.project import Project
-from gitune.tag_lock import tag_mismatch
+from gitune.tag_lock import tag_mismatch, tagged_commits
 
 State = Literal["ok", "broken", "unchecked"]
 
@@ -122,7 +122,7 @@ class _Chain:
 
     def _pinning(self, named: str) -> str:
         """The passport that was written with exactly this lock, where the lock names one that is not here."""
-        body = self._body_sha256(named)
+        body = self._body_sha256()
         for path in sorted((self.path.parent / "passports").glob("*.json")):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() == path.stem and f'"lock_sha256": "{body}"'.encode() in data:
@@ -131,16 +131,17 @@ class _Chain:
 
     def _lock(self, lock: Lock, passport: Passport) -> _Found:
         """Its bytes, and its fields to say what is different."""
-        if self._body_sha256(str(lock.passport)) == passport.lock_sha256:
+        named = self.data.endswith(f"\n{passport_line(str(lock.passport))}".encode())
+        if named and self._body_sha256() == passport.lock_sha256:
             return "lock", "ok", f"{lock.version}, {lock.model_id}"
         now = lock_record(lock)
         changed = [name for name, value in passport.lock.items() if now.get(name) != value]
         what = _difference(passport.lock, now, changed[0]) if changed else "its text is not as it was written"
         return "lock", "broken", f"the passport says otherwise: {what}"
 
-    def _body_sha256(self, named: str) -> str:
-        """Of the bytes before the line that names the passport; of all, where the last line is another."""
-        return hashlib.sha256(self.data.removesuffix(passport_line(named).encode())).hexdigest()
+    def _body_sha256(self) -> str:
+        """Of the bytes before the line that names the passport."""
+        return hashlib.sha256(self.data[: self.data.rfind(b"\npassport:") + 1]).hexdigest()
 
     def _git_links(self) -> Iterator[_Found]:
         root, file = self.project.root, self.path.relative_to(self.project.root).as_posix()
@@ -157,7 +158,7 @@ class _Chain:
             yield "git", "ok", f"as in {commit[:12]}"
         else:
             yield "git", "unchecked", f"the lock is not what {commit[:12]} has: not committed yet"
-        name, wrong = tag_mismatch(root, file, self.agent, read_facts(self.data))
+        name, wrong = tag_mismatch(root, tagged_commits(root), file, self.agent, read_facts(self.data))
         if name is not None:
             yield "tag", "broken" if wrong else "ok", f"{name}: {wrong}" if wrong else name
 
