@@ -59,9 +59,7 @@ def refuse(rulings: Iterable[Ruling]) -> None:
         lines = [f"  {said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
         force = " ".join(f"--force {rule}" for rule in dict.fromkeys(said.rule for said in standing))
         hint = f"mend it, or say that it is meant: an allow: in the files, or gitune up {force} (docs/rules.md)"
-        raise UserError(
-            "\n".join(["refused: this pass submits and deploys nothing", *(f"  {line}" for line in lines)]), hint=hint
-        )
+        raise UserError("\n".join(["refused: this pass submits and deploys nothing", *lines]), hint=hint)
 
 
 def refuse_by_hand(project: Project, specs: Iterable[AgentSpec]) -> None:
