@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gitune.benchmark.gate import Verdict, judge_together, with_checks
 from gitune.benchmark.models import NamedModel
 from gitune.benchmark.run import Benchmark, Evidence, OnProgress, gather_evidence, open_benchmark
+from gitune.benchmark.safety import SafetyEvidence, count_behaviours
 from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
@@ -84,8 +86,7 @@ def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str,
             taken = taken_versions(project, lock.agent)
             lock = replace(lock, version=next_version(challenger.previous, lock, taken))
             evidence = challenger.evidence
-            logs = {**_logs(evidence), **_safety_logs(evidence)}
-            write_with_passport(project, lock, code, logs, tuple(_baselines(evidence)))
+            write_with_passport(project, lock, code, _logs(evidence), tuple(_baselines(evidence)))
     return promotions
 
 
@@ -105,14 +106,9 @@ def _logs(evidence: Evidence) -> dict[str, str]:
         found["base"] = evidence.base.log
     if evidence.safety is not None:
         found["safety"] = evidence.safety.challenger.log
+        if not isinstance(evidence.safety.base, Unanswered):
+            found["safety-base"] = evidence.safety.base.log
     return found
-
-
-def _safety_logs(evidence: Evidence) -> dict[str, str]:
-    """What the lock has no room for: the base model's."""
-    if evidence.safety is None or isinstance(evidence.safety.base, Unanswered):
-        return {}
-    return {"safety-base": evidence.safety.base.log}
 
 
 def _baselines(evidence: Evidence) -> Iterator[Baseline]:
@@ -122,6 +118,12 @@ def _baselines(evidence: Evidence) -> Iterator[Baseline]:
             yield Baseline(role=role, model_id=None, accuracy=None, reason=scores.reason)
         elif scores is not None:
             yield Baseline(role=role, model_id=scores.model_id, accuracy=round(scores.accuracy, 4))
+
+
+def _safety(evidence: SafetyEvidence) -> dict[str, Any]:
+    """What two judges counted: each number is that of prompts."""
+    counts = count_behaviours(evidence.challenger.found)
+    return {**counts, "judges": [judge.name for judge in evidence.spec.judges]}
 
 
 def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:
@@ -152,6 +154,7 @@ def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:
             "latency_seconds": round(evidence.challenger.latency, 3),
             "scorer": spec.benchmark.scorer.kind,
             "runs": spec.benchmark.runs,
+            **({"safety": _safety(evidence.safety)} if evidence.safety else {}),
             "logs": _logs(evidence),
         },
         verdict={
