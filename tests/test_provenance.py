@@ -284,8 +284,13 @@ def test_an_ml_bom_that_is_valid_by_its_schema(clone: Path, gitune: Gitune) -> N
     metrics = {item["type"]: item["value"] for item in model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]}
     assert metrics["accuracy"] == str(lock.benchmark["accuracy"])
     dataset = next(part for part in bom["components"] if part["type"] == "data")
-    assert dataset["hashes"] == [{"alg": "SHA-256", "content": lock.dataset["fingerprint"]}]
-    assert dataset["licenses"] == [{"license": {"name": "Apache-2.0"}}]
+    assert (dataset["version"], dataset["licenses"]) == (
+        lock.dataset["fingerprint"],
+        [{"license": {"id": "Apache-2.0"}}],
+    )
+    train = next(part for part in dataset["components"] if part["name"] == "train.jsonl")
+    content = hashlib.sha256(_files(clone)["dataset"].read_bytes()).hexdigest()
+    assert train["hashes"] == [{"alg": "SHA-256", "content": content}]
     assert model["modelCard"]["modelParameters"]["datasets"] == [{"ref": dataset["bom-ref"]}]
     assert gitune("passport", AGENT, "-s", "training", "--format", "ml-bom").out == shown.out
 
