@@ -146,6 +146,10 @@ def test_what_goes_wrong_is_told_as_openai_does(project: Repository, gateway: Ga
     with pytest.raises(openai.RateLimitError) as limited:
         client(gateway).chat.completions.create(model="support", messages=HELLO)
     assert limited.value.response.headers["Retry-After"] == "7"
+    half = b'{"model": "support", "messages": [{"role": "user", "content": "\\ud800"}]}'
+    assert httpx.post(f"{gateway.url}/chat/completions", content=half).status_code == 400
+    server.instead = [Response(302, b"elsewhere", {"Location": "https://example.org"})]
+    assert ask(gateway).status_code == 502
     server.instead = [Response(500, {"message": "oops"}), server.error(401, f"wrong key {KEY}")]
     assert (ask(gateway).status_code, "oops") == (502, "oops")
     refused = ask(gateway)

@@ -72,7 +72,7 @@ def incident(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterato
         spec = agent_yaml(
             dataset={"sources": [{"path": "data/train.jsonl", "licence": "CC0-1.0"}], "validation": 0.0},
             training=[{"provider": "mistral"}, {"provider": "openai"}],
-            gate={"min_improvement": 0.5, "min_cases": 10, "max_latency_seconds": 5},
+            gate={"min_improvement": 0.3, "prove": "threshold", "min_cases": 10, "max_latency_seconds": 5},
         )
         repository.add_agent(agent, spec, EXAMPLES[number:], cases)
     monkeypatch.setenv("MISTRAL_API_KEY", mistral.KEY)

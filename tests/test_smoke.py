@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -164,3 +166,30 @@ def test_each_stack_works_while_the_other_is_broken(project: Repository, server:
     planned = gitune("plan", "-s", "training")
     assert planned.code == 0, planned.err
     assert "not routes of aliases" in gitune("up", "-s", "production").err
+
+
+@pytest.mark.slow
+def test_the_gateway_is_asked_as_a_client_whom_the_canary_gives_the_new_model(
+    project: Repository, server: Server, gitune: Gitune
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    smoke = {"questions": 2, "max_seconds": 20, "gateway": f"http://127.0.0.1:{port}/v1"}
+    stack = {"gitune:declare": ["deployments"], "gitune:canary": 0.05, "gitune:smoke_test": smoke}
+    project.write("Pulumi.production.yaml", yaml.safe_dump({"config": stack}))
+    with start(project, "serve", "-s", "production", "--port", str(port)) as gateway:
+        try:
+            assert gateway.stderr is not None
+            assert gateway.stderr.readline().startswith("serving on")
+            assert up(gitune)["settled"]
+            lock(project, replace(LOCK, version="1.1.0", model_id=NEW))
+            assert up(gitune)["settled"]
+            assert server.asked == [OLD, OLD, NEW, NEW]
+            entry = read_entries(routes_file(project))["support"]
+            assert (entry.route.model_id, entry.canary, entry.untested) == (NEW, 0.05, False)
+            assert entry.previous is not None
+            assert entry.previous.model_id == OLD
+        finally:
+            gateway.send_signal(signal.SIGINT)
+            gateway.wait(30)

@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class TakenBack:
     """A model that failed its smoke test behind this alias, and was taken back."""
 
     model_id: str
@@ -75,7 +75,7 @@ def read_entries(path: Path) -> Mapping[str, Entry]:
     return _read(path)[0]
 
 
-def read_refusals(path: Path) -> Mapping[str, Refusal]:
+def read_refusals(path: Path) -> Mapping[str, TakenBack]:
     """What was taken back, by alias. Raises UserError for what is no such file."""
     return _read(path)[1]
 
@@ -119,7 +119,7 @@ def return_route(path: Path, alias: str, route: Route, reason: str) -> Route | N
             return entry.route if entry else None
         others = {name: other for name, other in entries.items() if name != alias}
         back = {alias: Entry(entry.previous)} if entry.previous else {}
-        _write(path, {**others, **back}, {**refusals, alias: Refusal(route.model_id, route.version, reason)})
+        _write(path, {**others, **back}, {**refusals, alias: TakenBack(route.model_id, route.version, reason)})
         return entry.previous
 
 
@@ -139,12 +139,12 @@ def remove_route(path: Path, alias: str, *, agent: str) -> None:
         _write(path, kept, {name: one for name, one in refusals.items() if name != alias})
 
 
-def _read(path: Path) -> tuple[dict[str, Entry], dict[str, Refusal]]:
+def _read(path: Path) -> tuple[dict[str, Entry], dict[str, TakenBack]]:
     data = read_json(path)
     data = data if isinstance(data, dict) else {}
     try:
         entries = {alias: _entry(dict(said)) for alias, said in data.get("routes", {}).items()}
-        return entries, {alias: Refusal(**said) for alias, said in data.get("refused", {}).items()}
+        return entries, {alias: TakenBack(**said) for alias, said in data.get("refused", {}).items()}
     except (TypeError, AttributeError, ValueError):
         hint = "delete the file and run gitune up, which writes it anew"
         raise UserError(f"{path}: not routes of aliases to models", hint=hint) from None
@@ -156,7 +156,7 @@ def _entry(said: dict[str, Any]) -> Entry:
     return Entry(Route(**said), Route(**previous) if previous else None, canary, untested)
 
 
-def _write(path: Path, entries: Mapping[str, Entry], refusals: Mapping[str, Refusal]) -> None:
+def _write(path: Path, entries: Mapping[str, Entry], refusals: Mapping[str, TakenBack]) -> None:
     routes = {}
     for alias in sorted(entries):
         entry = entries[alias]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.costs import note_spendings
-from gitune.deploy import Refusal, forget_refusals, locked_route, read_refusals, read_routes
+from gitune.deploy import TakenBack, forget_refusals, locked_route, read_refusals, read_routes
 from gitune.errors import ProviderError, UserError, explain
 from gitune.files import try_lock, write_atomic
 from gitune.hosting import host_models
@@ -61,7 +61,7 @@ class AgentOutcome:
     changes: tuple[Change, ...]
     unjudged: str = ""
     """Why the trained model could not be benchmarked."""
-    refusal: Refusal | None = None
+    refusal: TakenBack | None = None
     """The model that failed its smoke test and was taken back."""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import httpx
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from gitune.errors import ProviderError, QuotaExceeded, Unavailable
+from gitune.errors import GituneError, ProviderError, QuotaExceeded, Unavailable
 from gitune.gateway.wire import Chunks, Question, completion, error, error_body, event
 from gitune.hosted import AT_ONCE, open_hosted
 from gitune.inference import Generation, LocalModel, Messages, loaded_model
@@ -22,6 +23,7 @@ from gitune.providers.base import ChatTarget, ConverseTarget, HttpTarget, LocalT
 _MAX_NEW_TOKENS = 1024
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _EVENTS = "text/event-stream"
+_SENDS = 3
 _MISTRAL_KEYS = frozenset(
     (
         "messages",
@@ -82,12 +84,11 @@ class _Forwarded:
         self._url = f"{target.base_url.rstrip('/')}{version}/chat/completions"
 
     async def answer(self, question: Question) -> Response:
-        request = self._client.build_request("POST", self._url, json=self._body(question), headers=self._headers())
         try:
-            reply = await self._client.send(request, stream=True)
+            reply = await self._send(question)
         except httpx.HTTPError as failure:
             return error(502, f"no answer from {self._target.protocol}: {type(failure).__name__}", "upstream_error")
-        if reply.status_code >= 400:
+        if reply.status_code != 200:
             return await _refused(reply)
         kind = reply.headers.get("content-type", "application/json")
         if kind.startswith(_EVENTS):
@@ -98,6 +99,17 @@ class _Forwarded:
             return error(502, f"the answer broke off: {type(failure).__name__}", "upstream_error")
         finally:
             await reply.aclose()
+
+    async def _send(self, question: Question) -> httpx.Response:
+        """A connection from the pool may have been closed meanwhile: then nobody has answered, and it is asked anew."""
+        for left in reversed(range(_SENDS)):
+            request = self._client.build_request("POST", self._url, json=self._body(question), headers=self._headers())
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                if not left:
+                    raise
+        raise AssertionError
 
     def _body(self, question: Question) -> dict[str, Any]:
         body = dict(question.body)
@@ -172,7 +184,7 @@ class _Spoken:
             try:
                 async for piece in iterate_in_threadpool(pieces):
                     yield chunks.piece(piece)
-            except ProviderError as failure:
+            except GituneError as failure:
                 yield event(error_body(502, failure.message, "upstream_error"))
                 return
             finally:  # a client that hung up: nobody else has a turn before the model is quiet
@@ -182,14 +194,15 @@ class _Spoken:
 
 
 def _drain(pieces: Iterator[str]) -> None:
-    with contextlib.suppress(ProviderError):
+    with contextlib.suppress(GituneError):
         for _ in pieces:
             pass
 
 
 def _failed(failure: ProviderError) -> Response:
     if isinstance(failure, QuotaExceeded):
-        return error(429, failure.message, "rate_limit_exceeded")
+        after = {"Retry-After": str(math.ceil(failure.retry_after))} if failure.retry_after else None
+        return error(429, failure.message, "rate_limit_exceeded", after)
     status = 503 if isinstance(failure, Unavailable) else 502
     return error(status, failure.message, "upstream_error")
 

@@ -51,6 +51,9 @@ def read_question(raw: bytes) -> Question | str:
     """The question, or what is wrong with the body."""
     try:
         body = json.loads(raw)
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "the body has half a character: a lone surrogate"
     except ValueError:
         return "the body is not JSON"
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
