@@ -75,8 +75,8 @@ class Change:
 
     def as_dict(self) -> dict[str, Any]:
         facts = {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
-        facts |= {"candidates": [asdict(one) for one in self.candidates]} if self.candidates else {}
-        return {**facts, "forecast": self.forecast.as_dict()} if self.forecast else facts
+        candidates = {"candidates": [asdict(one) for one in self.candidates]} if self.candidates else {}
+        return {**facts, **candidates, **({"forecast": self.forecast.as_dict()} if self.forecast else {})}
 
 
 def explain_step(step: Step, wishes: Mapping[str, Wish], taken: Round, project: Project) -> Change | None:

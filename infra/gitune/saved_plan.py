@@ -122,6 +122,7 @@ def plan_facts(project: Project, engine: str, state: str | None) -> dict[str, An
 
 
 def ends_of(notices: Sequence[Notice]) -> tuple[End, ...]:
+    """What a plan keeps of notices."""
     return tuple(End(n.agent, n.provider, n.what, n.base_model, n.ends, n.hint, n.source) for n in notices)
 
 
