@@ -45,6 +45,7 @@ def served(repository: Repository) -> dict[str, str]:
     return {alias: route.model_id for alias, route in read_routes(repository.root / "routes.json").items()}
 
 
+@pytest.mark.slow
 def test_the_same_plan_is_the_same_bytes_and_is_done(deploying: tuple[Repository, Git], gitune: Gitune) -> None:
     repository, git = deploying
     first = save(gitune, repository)
@@ -64,6 +65,7 @@ def test_the_same_plan_is_the_same_bytes_and_is_done(deploying: tuple[Repository
     assert "  support: alias support → 1.0.0 (local:support-1.0.0) → no change\n" in again.err
 
 
+@pytest.mark.slow
 def test_nothing_is_done_by_another_plan(deploying: tuple[Repository, Git], gitune: Gitune) -> None:
     repository, _ = deploying
     save(gitune, repository)
@@ -77,7 +79,7 @@ def test_nothing_is_done_by_another_plan(deploying: tuple[Repository, Git], gitu
     lock(repository, "support", "1.1.0")
     refused = up(gitune, repository)
     assert "(local:support-1.0.0) → alias support → 1.1.0 (local:support-1.1.0)" in refused.err
-    production(repository, **{"gitune:canary": 0.5})
+    production(repository, **{"gitune:store": ".gitune/elsewhere"})
     assert "  Pulumi.production.yaml says something else\n" in up(gitune, repository).err
     assert served(repository) == {}
 

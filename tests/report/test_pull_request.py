@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -71,7 +71,9 @@ def plan(stack: str = "training", *changes: Change, **facts: Any) -> SavedPlan:
 
 REMOVED = Change("faq", "remove", "alias faq no longer answers")
 DEPLOYED = Change("support", "redeploy", "alias support → 1.1.0 (openai:x)", ("model: openai:w → openai:x",))
-END = End("support", "openai", "training", None, date(2027, 1, 6), "move the agent: gitune retrain support --on local", "")
+END = End(
+    "support", "openai", "training", None, date(2027, 1, 6), "move the agent: gitune retrain support --on local", ""
+)
 DRIFT = Finding("model-missing", "faq", "openai", "model ft:1 is gone", "gitune up -s training")
 REFUSED = Ruling(Refusal("fleet-share", "", "3 of 4 deployed agents would change at once", "merge in smaller steps"))
 
@@ -90,7 +92,11 @@ def test_it_says_what_the_golden_file_says() -> None:
         ((plan("production", REMOVED),), "needs approval", "1 removal(s) in production"),
         ((plan("production", DEPLOYED),), "needs approval", "1 alias(es) that answer otherwise in production"),
         ((plan(), plan("production", rulings=(REFUSED,))), "blocked", "rule fleet-share in production (all agents)"),
-        ((plan("p", rulings=(replace(REFUSED, allowed="agents/a"),)),), "needs approval", "overridden in p: fleet-share"),
+        (
+            (plan("p", rulings=(replace(REFUSED, allowed="agents/a"),)),),
+            "needs approval",
+            "overridden in p: fleet-share",
+        ),
         ((plan(problems=(Problem("agents/a/agent.yaml", 3, "no"),)),), "blocked", "1 problem(s) in the files"),
     ],
 )
@@ -164,6 +170,7 @@ def test_a_mention_and_a_link_are_text() -> None:
     assert "GH-2" not in said
 
 
+@settings(max_examples=20, deadline=None)
 @given(
     agents=st.integers(0, 500),
     removed=st.integers(0, 500),
