@@ -31,7 +31,8 @@ from gitune.saved_plan import End, SavedPlan, differences, read_plan
 GOLDEN = Path(__file__).parent / "comment.md"
 HOSTILE = (
     "@octocat #1 GH-2 a/b#3 <img src=x onerror=alert(1)> [x](https://evil.example) ![y](z) `code` ``` | --> <!-- "
-    "${{ secrets.KEY }} ::set-output name=a::b $(rm -rf /) **bold** _it_ ~~no~~ &lt; \\| https://evil.example \u202e\x1b[31m"
+    "${{ secrets.KEY }} ::set-output name=a::b $(rm -rf /) **bold** _it_ ~~no~~ &lt; \\| https://evil.example "
+    "\u202e\x1b[31m"
 )
 
 
@@ -192,8 +193,7 @@ def test_it_fits_and_keeps_the_verdict(agents: int, removed: int, word: str, lim
 
 def test_what_was_left_out_is_told() -> None:
     text = comment((plan("training", *(training(f"agent-{n}") for n in range(500))),))
-    assert "Left out for size: 500 detail(s), " in text
-    assert re.search(r"[\d,]+ agent\(s\)\. All of it is in the saved plan\.", text)
+    assert re.search(r"Left out for size: \d+ agent\(s\), 500 detail\(s\)\. All of it is in the saved plan\.", text)
     assert "agent-0**" in text
     assert "500 trained again" in text
 
