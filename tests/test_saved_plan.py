@@ -84,6 +84,7 @@ def test_nothing_is_done_by_another_plan(deploying: tuple[Repository, Git], gitu
     assert served(repository) == {}
 
 
+@pytest.mark.slow
 def test_a_plan_without_git(repository: Repository, gitune: Gitune) -> None:
     production(repository)
     repository.add_agent("support")

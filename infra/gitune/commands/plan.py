@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gitune.saved_plan import SavedPlan
 
 _WRITTEN = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
-_READ = click.Path(exists=True, dir_okay=False, path_type=Path)
+_READ = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("plan")

@@ -30,7 +30,7 @@ from gitune.commands import json_option, program_name, stack_option
 @click.option(
     "--plan",
     "saved",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="Plan again first, and do nothing unless it is this saved plan.",
 )
 @json_option

@@ -67,6 +67,7 @@ def length(text: str) -> int:
 
 def fitted(blocks: Sequence[Block], limit: int) -> tuple[str, dict[str, int]]:
     """The text of the blocks that fit, and how many of each kind were left out."""
+    blocks = [block for block in blocks if block.text]
     room = limit - sum(length(block.text) for block in blocks)
     gone: set[int] = set()
     for number in sorted((n for n, block in enumerate(blocks) if block.weight), key=lambda n: (blocks[n].weight, -n)):
