@@ -70,6 +70,8 @@ def examine(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
 
 def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str, Promotion]:
     """Judge them together, by agent; write the passport and the lock of each that passes."""
+    if not challengers:
+        return {}
     code = code_record(project)
     verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
     promotions = {}
@@ -107,14 +109,10 @@ def _logs(evidence: Evidence) -> dict[str, str]:
 
 
 def _safety_logs(evidence: Evidence) -> dict[str, str]:
-    """Those that the lock has no room for: one for each judge and model."""
-    if evidence.safety is None:
+    """What the lock has no room for: the base model's."""
+    if evidence.safety is None or isinstance(evidence.safety.base, Unanswered):
         return {}
-    found = dict(enumerate(evidence.safety.challenger.logs[1:], 2))
-    logs = {f"safety-{number}": log for number, log in found.items()}
-    base = evidence.safety.base
-    of_base = () if isinstance(base, Unanswered) else base.logs
-    return logs | {f"safety-base-{number}": log for number, log in enumerate(of_base, 1)}
+    return {"safety-base": evidence.safety.base.log}
 
 
 def _baselines(evidence: Evidence) -> Iterator[Baseline]:
