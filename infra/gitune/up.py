@@ -19,7 +19,7 @@ from gitune.files import try_lock, write_atomic
 from gitune.hosting import host_models
 from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
-from gitune.plan import Change, explain_step
+from gitune.plan import Change, explain_step, plan_pass
 from gitune.preflight import judge_pass, refuse
 from gitune.project import Project
 from gitune.promote import Promotion, TrainedModel, examine, promote
@@ -28,6 +28,7 @@ from gitune.reconcile import ModelState
 from gitune.refusals import Ruling
 from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
+from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
 from gitune.smoke import smoke_tests
 from gitune.spec import AgentSpec, Hosting, load_agents
@@ -87,15 +88,19 @@ def run_up(
     retry_failed: bool = False,
     poll_seconds: float | None = None,
     force: Collection[str] = (),
+    approved: SavedPlan | None = None,
 ) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
     `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May
-    be killed at any moment and called again. `force` names rules that are not to refuse. Raises InvalidInput before
-    anything is started, UserError before a pass that a rule refuses, and EngineError.
+    be killed at any moment and called again. `force` names rules that are not to refuse. With `approved` nothing is
+    done unless a plan made now does the same. Raises InvalidInput before anything is started, UserError before a pass
+    that a rule refuses or nobody approved, and EngineError.
     """
     wishes = wished(project)
     with _only_one_up(project, reporter):
+        if approved is not None:
+            check_approved(approved, saved_plan(project, plan_pass(project), ()))
         stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
         if retry_failed:

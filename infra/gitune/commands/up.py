@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -26,8 +27,21 @@ from gitune.commands import json_option, program_name, stack_option
     metavar="RULE",
     help="A rule that is not to refuse this time; may be given several times.",
 )
+@click.option(
+    "--plan",
+    "saved",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Plan again first, and do nothing unless it is this saved plan.",
+)
 @json_option
-def command(stack: str, retry: bool, poll_seconds: float | None, force: tuple[str, ...], as_json: bool) -> int:
+def command(
+    stack: str,
+    retry: bool,
+    poll_seconds: float | None,
+    force: tuple[str, ...],
+    saved: Path | None,
+    as_json: bool,
+) -> int:
     """Train, benchmark, gate and deploy what the agents declare.
 
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
@@ -36,12 +50,18 @@ def command(stack: str, retry: bool, poll_seconds: float | None, force: tuple[st
     from gitune.notices import project_notices
     from gitune.project import Project
     from gitune.report.terminal import TerminalReporter, print_outcomes
+    from gitune.saved_plan import read_approved
     from gitune.up import outcome_json, run_up
 
+    if saved and retry:
+        raise click.UsageError("no plan holds what --retry does: not with --plan", click.get_current_context())
     project = Project.open(stack)
+    approved = read_approved(saved) if saved else None
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
-        outcomes = run_up(project, reporter, retry_failed=retry, poll_seconds=poll_seconds, force=force)
+        outcomes = run_up(
+            project, reporter, retry_failed=retry, poll_seconds=poll_seconds, force=force, approved=approved
+        )
     if as_json:
         click.echo(outcome_json(outcomes))
     else:
