@@ -293,6 +293,11 @@ class Hosting(_Value):
     bedrock: Annotated[ProvisionedThroughput | None, Field(description="For custom models of bedrock.")] = None
 
 
+def _as_number(value: Any) -> Any:
+    """The engine, when it adds its salt to the stack's file, writes a number of the top level as text."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
+
+
 class StackSpec(_Value):
     """The `gitune:` config of one Pulumi.<stack>.yaml."""
 
@@ -306,6 +311,7 @@ class StackSpec(_Value):
     ] = Hosting()
     canary: Annotated[
         float | None,
+        BeforeValidator(_as_number),
         Field(gt=0, lt=1, description="Share of requests that a new version answers; left out: all of them, at once."),
     ] = None
     smoke_test: Annotated[
@@ -319,6 +325,7 @@ class StackSpec(_Value):
     budget_usd: Annotated[Budgets, Field(description="US dollars for one plan and for a month.")] = Budgets()
     fleet_share: Annotated[
         float,
+        BeforeValidator(_as_number),
         Field(gt=0, le=1, description="Of the deployed agents, the most that may change at once; one always may."),
     ] = 0.5
     allow: Annotated[
