@@ -59,3 +59,19 @@ def test_a_file_that_is_no_lock_is_an_error(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(InvalidInput):
         read_lock(path)
+
+
+def test_a_lock_is_read_on_one_screen(tmp_path: Path) -> None:
+    hyperparameters = {f"setting_{number}": number for number in range(15)} | {
+        "modules": ["q_proj", "k_proj", "v_proj"]
+    }
+    gate = {f"limit_{number}": 0.5 for number in range(7)}
+    reasons = ["accuracy 0 → 90 %: enough", "median latency 0.1 s: at most 2 s asked"]
+    long = replace(LOCK, hyperparameters=hyperparameters, verdict={"outcome": "pass", "reasons": reasons, "gate": gate})
+    path = tmp_path / "model.lock.yaml"
+    write_lock(path, long)
+    assert read_lock(path) == long
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120
+    assert [line for line in lines if "median latency" in line] == [f"  - '{reasons[1]}'"]

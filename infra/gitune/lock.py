@@ -13,6 +13,7 @@ from gitune.errors import InvalidInput, Problem
 from gitune.files import write_atomic
 from gitune.yaml_source import parse_yaml
 
+_SHORT = 180
 _HEADER = "# Written by gitune. Merging this file deploys the model; reverting it rolls back.\n"
 
 
@@ -69,10 +70,27 @@ def write_lock(path: Path, lock: Lock) -> None:
     write_atomic(path, lock_body(lock) + (passport_line(lock.passport) if lock.passport else ""))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Short lists and short mappings in one line, so that a lock fits on a screen; one line for everything else."""
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, _is_short(list(sequence)))
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, _is_short(mapping))
+
+
+def _is_short(value: list[Any] | Mapping[str, Any]) -> bool:
+    """Of numbers and single words. A text stands in a line of its own, where a diff shows it."""
+    items = list(value.values()) if isinstance(value, Mapping) else value
+    plain = all(not isinstance(item, (list, tuple, dict)) and " " not in str(item) for item in items)
+    return plain and len(str(value)) <= _SHORT
+
+
 def lock_body(lock: Lock) -> str:
     """The file without its last line, which names the passport: what the passport pins."""
     fields = {name: value for name, value in asdict(lock).items() if name != "passport"}
-    return _HEADER + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
+    return _HEADER + yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def passport_line(passport: str) -> str:
