@@ -347,6 +347,7 @@ def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
         "version": outcome.lock.version if outcome.lock else None,
         "verdict": verdict,
         "reasons": reasons,
+        "regressions": [asdict(one) for one in outcome.promotion.verdict.regressions] if outcome.promotion else [],
         "deployed": outcome.deployed,
         "taken_back": asdict(outcome.refusal) if outcome.refusal else None,
         "changes": [change.as_dict() for change in outcome.changes],

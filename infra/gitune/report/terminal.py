@@ -11,16 +11,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from gitune.benchmark.gate import Verdict
 from gitune.benchmark.run import OnProgress
 from gitune.benchmark.scores import Unanswered
 from gitune.plan import Change
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
+from gitune.report.text import fit
 from gitune.status import AgentStatus
 from gitune.sunset import Notice
 from gitune.up import AgentOutcome
 
 _SIGNS = {"train": "+", "deploy": "+", "remove": "-", "stop": "!"}
+_MOST_REGRESSIONS = 3
+_LONGEST_ANSWER = 120
 _CALM_SECONDS = 10.0
 
 
@@ -176,8 +180,19 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
         for check in promotion.verdict.checks:
             if check.outcome != "pass":
                 yield f"{check.outcome}: {check.reason}"
+        yield from _regressions(promotion.verdict)
         kept = f"{outcome.lock.version} stays deployed" if outcome.lock else "nothing is deployed"
         yield f"hint: the gate kept the model back, {kept}; more or better examples, or an argued gate in agent.yaml"
+
+
+def _regressions(verdict: Verdict) -> Iterable[str]:
+    """The worst of the cases on which the baseline is better, with both answers."""
+    for one in verdict.regressions[:_MOST_REGRESSIONS]:
+        before, after = fit(one.baseline_answer, _LONGEST_ANSWER), fit(one.answer, _LONGEST_ANSWER)
+        yield f'worse: case {one.case_id}: {one.baseline_value:g} → {one.value:g}, "{before}" → "{after}"'
+    left = len(verdict.regressions) - _MOST_REGRESSIONS
+    if left > 0:
+        yield f"{left} more cases are worse; all of them: --json"
 
 
 def _below(change: Change) -> Iterable[str]:
