@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
 from gitune.deploy import Entry, Route, read_entries, set_route
 from gitune.gateway.routing import choose_route
-from tests.conftest import Repository, agent_yaml, example, jsonl
+from gitune.lock import Lock, write_lock
+from tests.conftest import Repository, Result, agent_yaml, example, jsonl
 from tests.journey import start, wait_until
 from tests.servers.base import Request, Response, route
 from tests.servers.mistral import KEY, MistralServer
@@ -31,6 +32,10 @@ from tests.servers.mistral import KEY, MistralServer
 BASE, OLD, NEW = "open-mistral-7b", "ft:open-mistral-7b:1:20260101:aaaaaaaa", "ft:open-mistral-7b:1:20260201:bbbbbbbb"
 ROUTES = {name: Route("support", "mistral", model, version) for name, model, version in
           (("old", OLD, "1.0.0"), ("new", NEW, "1.1.0"))}  # fmt: skip
+EXPECTED = {
+    f"mistral/{OLD}": "the old answer, in several words",
+    f"mistral/{NEW}": "the new answer, in several words",
+}
 HELLO = [{"role": "user", "content": "Where is my parcel?"}]
 
 
@@ -175,10 +180,46 @@ def test_a_token_keeps_strangers_out(project: Repository, server: Server, monkey
 def test_twenty_switches_under_fifty_clients_drop_nothing(project: Repository, gateway: Gateway) -> None:
     """Each answer is the whole of the old or of the new one, streamed or not, and says which."""
     set_route(routes_file(project), "support", ROUTES["old"])
-    expected = {
-        f"mistral/{OLD}": "the old answer, in several words",
-        f"mistral/{NEW}": "the new answer, in several words",
-    }
+    with talking(gateway) as seen:
+        for turn in range(20):
+            set_route(routes_file(project), "support", ROUTES["new" if turn % 2 == 0 else "old"])
+            before = sum(seen.values())
+            wait_until(lambda before=before: sum(seen.values()) > before + 25, "answers since the switch")
+    assert min(seen.values()) > 50
+    assert set(seen) == set(EXPECTED)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rolling_back_and_forward_by_git_drops_nothing(
+    project: Repository, gateway: Gateway, gitune: Callable[..., Result], request: pytest.FixtureRequest
+) -> None:
+    """`gitune rollback`, `gitune up`, and so on: 20 times with --all-crashes."""
+    for found in (ROUTES["old"], ROUTES["new"]):
+        lock = Lock(
+            "support", found.version, "mistral", found.model_id, BASE, "lora", {}, {"fingerprint": None, "examples": 1},
+            {}, {"fingerprint": None}, {"outcome": "pass", "gate": None},
+        )  # fmt: skip
+        write_lock(project.root / "agents" / "support" / "model.lock.yaml", lock)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", f"support {found.version}"]):
+            who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+            subprocess.run(["git", *who, *command], cwd=project.root, check=True)
+    assert gitune("up", "-s", "production").code == 0
+    turns = 20 if request.config.getoption("--all-crashes") else 2
+    with talking(gateway) as seen:
+        for turn in range(turns):
+            version = "1.0.0" if turn % 2 == 0 else "1.1.0"
+            back = gitune("rollback", "support", "--to", version, "-s", "production")
+            assert back.code == 0, back.err
+            deployed = gitune("up", "-s", "production")
+            assert deployed.code == 0, deployed.err
+            assert httpx.get(gateway.url.removesuffix("/v1") + "/health").json()["aliases"] == {"support": version}
+    assert set(seen) == set(EXPECTED)
+
+
+@contextmanager
+def talking(gateway: Gateway) -> Iterator[Counter[str]]:
+    """Fifty clients, half of them streaming; how often each model has answered. Each answer is whole and says whose."""
     done, seen, wrong = threading.Event(), Counter[str](), []
 
     def talk(number: int) -> None:
@@ -187,23 +228,20 @@ def test_twenty_switches_under_fifty_clients_drop_nothing(project: Repository, g
                 body = {"model": "support", "messages": HELLO, "stream": number % 2 == 0}
                 reply = http.post(f"{gateway.url}/chat/completions", json=body)
                 model = reply.headers.get("x-gitune-model", "")
-                if reply.status_code != 200 or text_of(reply) != expected.get(model):
+                if reply.status_code != 200 or text_of(reply) != EXPECTED.get(model):
                     wrong.append((reply.status_code, model, reply.text))
                 seen[model] += 1
 
     with ThreadPoolExecutor(50) as clients:
         talks = [clients.submit(talk, number) for number in range(50)]
-        wait_until(lambda: sum(seen.values()) > 100, "the clients are at work")
-        for turn in range(20):
-            set_route(routes_file(project), "support", ROUTES["new" if turn % 2 == 0 else "old"])
-            before = sum(seen.values())
-            wait_until(lambda before=before: sum(seen.values()) > before + 25, "answers since the switch")
-        done.set()
+        try:
+            wait_until(lambda: sum(seen.values()) > 100, "the clients are at work")
+            yield seen
+        finally:
+            done.set()
         for one in talks:
             one.result(60)
     assert wrong == []
-    assert min(seen.values()) > 50
-    assert set(seen) == set(expected)
 
 
 @pytest.mark.slow
