@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gitune.errors import UserError
-from gitune.git import SHALLOW, create_tag, delete_tags, push_tags, text_at
+from gitune.git import SHALLOW, create_tag, delete_tags, push_tags, tags_of, text_at
 from gitune.gto import assigned, next_counter, stage_tag, version_tag
 from gitune.history import Entry, History
 from gitune.lock_facts import LockFacts, read_facts
@@ -50,6 +51,8 @@ def write_tags(root: Path, tags: Sequence[WantedTag], remote: str | None) -> Non
     Raises UserError.
     """
     missing = [tag for tag in tags if not tag.exists]
+    if missing:
+        _let_a_second_pass(root)
     for tag in missing:
         create_tag(root, tag.name, tag.commit, tag.message)
     if remote is None or not tags:
@@ -61,6 +64,13 @@ def write_tags(root: Path, tags: Sequence[WantedTag], remote: str | None) -> Non
             delete_tags(root, [tag.name for tag in missing])
         hint = "nothing was tagged; somebody else may have tagged meanwhile: run the same command again"
         raise UserError(error.message, hint=hint) from error
+
+
+def _let_a_second_pass(root: Path) -> None:
+    """Git dates tags by the second, and GTO takes the latest assignment: two within one second would be a toss-up."""
+    newest = max((tag.when.timestamp() for tag in tags_of(root) if tag.when is not None), default=0.0)
+    if int(newest) == int(time.time()):
+        time.sleep(newest + 1 - time.time())
 
 
 def read_lock_at(root: Path) -> LockAt:
