@@ -56,7 +56,7 @@ def within_budgets(
     budget.py). Where there is no budget nothing is asked.
     """
     unpaid = [wish for wish in wishes if wish.costs and not _is_paid(wish, recorded.get(wish.agent))]
-    if not unpaid:
+    if not unpaid or "models" not in project.stack.declare:
         return tuple(wishes)
     month = month_usd(read_spendings(project, deployment), this_month()) + running_usd(project, deployment)
     trainings = [Training(wish.agent, wish.costs, wish.spec.budget_usd) for wish in unpaid]
