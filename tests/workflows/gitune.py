@@ -1,0 +1,53 @@
+"""`gitune` as the workflows call it. What is not of this branch yet is only recorded: `gitune github`, plan's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+INFRA = Path(__file__).resolve().parents[2] / "infra"
+
+
+def main(arguments: list[str]) -> int:
+    os.environ["PYTHONPATH"] = str(INFRA)
+    if arguments[0] == "github":
+        with Path(os.environ["RECORD"]).open("a") as record:
+            record.write(json.dumps(arguments[1:]) + "\n")
+        return 0 if arguments[1] != "propose" else propose()
+    files = {}
+    for option in ("--markdown", "--summary", "--out"):
+        if arguments[0] == "plan" and option in arguments:
+            place = arguments.index(option)
+            files[option] = Path(arguments[place + 1])
+            del arguments[place : place + 2]
+    if arguments[0] == "plan" and "--static" in arguments:
+        arguments.remove("--static")
+    answer = subprocess.run(
+        [sys.executable, "-c", "from gitune.commands import main; main()", *arguments], check=False, stdout=subprocess.PIPE if files else None
+    )
+    for file in files.values():
+        file.write_bytes(answer.stdout)
+    return answer.returncode
+
+
+def propose() -> int:
+    """A branch for each new lock."""
+    changed = subprocess.check_output(["git", "status", "--porcelain", "-uall", "agents"], text=True).split()[1::2]
+    for lock in changed:
+        agent = Path(lock).parent.name
+        for command in (
+            ["checkout", "--quiet", "-B", f"gitune/lock/{agent}"],
+            ["add", lock],
+            ["-c", "user.name=gitune", "-c", "user.email=gitune@example.org", "commit", "--quiet", "-m", f"Lock {agent}"],
+            ["push", "--quiet", "--force", "origin", f"gitune/lock/{agent}"],
+            ["checkout", "--quiet", "main"],
+        ):
+            subprocess.run(["git", *command], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
