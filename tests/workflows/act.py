@@ -127,7 +127,7 @@ class GitHub:
             "--var", f"PULUMI_BACKEND_URL=file://{self.folder}/state?create_dir=true",
         ]  # fmt: skip
         for replaced in _used_actions():
-            command += ["--local-repository", f"{replaced}={ACTIONS / replaced.split('@')[0].removeprefix('actions/')}"]
+            command += ["--local-repository", f"{replaced}={_stand_in(replaced)}"]
         for name, value in environment.items():
             command += ["--env", f"{name}={value}"]
         for name, value in {"GITHUB_TOKEN": "planted-token", "PULUMI_CONFIG_PASSPHRASE": "planted-passphrase", **secrets}.items():
@@ -144,8 +144,12 @@ class GitHub:
 def _used_actions() -> set[str]:
     """name@commit of every action that comes from github.com and has a stand-in here."""
     files = [*REPOSITORY.glob(".github/workflows/*.yml"), *REPOSITORY.glob(".github/actions/*/action.yml")]
-    used = {use for file in files for use in re.findall(r"uses: (actions/[\w-]+@[0-9a-f]{40})", file.read_text())}
-    return {use for use in used if (ACTIONS / use.split("@")[0].removeprefix("actions/")).is_dir()}
+    used = {use for file in files for use in re.findall(r"uses: ([\w-]+/[\w-]+@[0-9a-f]{40})", file.read_text())}
+    return {use for use in used if _stand_in(use).is_dir()}
+
+
+def _stand_in(use: str) -> Path:
+    return ACTIONS / use.split("@")[0].split("/")[1]
 
 
 _SETUP = """#!/bin/sh

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "github":
         with Path(os.environ["RECORD"]).open("a") as record:
             record.write(json.dumps(arguments[1:]) + "\n")
-        return 0 if arguments[1] != "propose" else propose()
+        return {"propose": propose, "revert": revert}.get(arguments[1], int)()
     files = {}
     for option in ("--markdown", "--summary", "--out"):
         if arguments[0] == "plan" and option in arguments:
@@ -38,15 +38,25 @@ def propose() -> int:
     changed = subprocess.check_output(["git", "status", "--porcelain", "-uall", "agents"], text=True).split()[1::2]
     for lock in changed:
         agent = Path(lock).parent.name
-        for command in (
-            ["checkout", "--quiet", "-B", f"gitune/lock/{agent}"],
-            ["add", lock],
-            ["-c", "user.name=gitune", "-c", "user.email=gitune@example.org", "commit", "--quiet", "-m", f"Lock {agent}"],
-            ["push", "--quiet", "--force", "origin", f"gitune/lock/{agent}"],
-            ["checkout", "--quiet", "main"],
-        ):
-            subprocess.run(["git", *command], check=True)
+        git("checkout", "-B", f"gitune/lock/{agent}")
+        git("add", lock)
+        git("commit", "-m", f"Lock {agent}")
+        git("push", "--force", "origin", f"gitune/lock/{agent}")
+        git("checkout", "main")
     return 0
+
+
+def revert() -> int:
+    """A branch without the merge that failed."""
+    git("checkout", "--force", "-B", "gitune/revert")
+    git("revert", "--no-edit", "HEAD")
+    git("push", "--force", "origin", "gitune/revert")
+    return 0
+
+
+def git(command: str, *arguments: str) -> None:
+    who = ["-c", "user.name=gitune", "-c", "user.email=gitune@example.org"]
+    subprocess.run(["git", *who, command, *arguments], check=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import agent_yaml, case, example
+from tests.conftest import Result, agent_yaml, case, example
 from tests.servers import mistral
 from tests.workflows.act import NAME, GitHub, find_act
 
@@ -53,27 +54,76 @@ def pull_request(github: GitHub, number: int, branch: str) -> dict[str, object]:
     }
 
 
-def test_plan(github: GitHub) -> None:
-    github.git("checkout", "--quiet", "-b", "second")
-    add_agent(github, "second")
-    github.push("Add an agent", "second")
-    planned = github.run("plan", "pull_request", pull_request(github, 1, "second"), secrets={"MISTRAL_API_KEY": mistral.KEY})
-    assert planned.code == 0, planned.log
-    assert "second" in (planned.artifacts / "plan" / "plan.md").read_text()
+def merge(github: GitHub, branch: str, number: int) -> str:
+    """As the button does. Returns what main was before."""
+    git = github.git
+    git("fetch", "--quiet", "origin")
+    git("checkout", "--quiet", "main")
+    before = git("rev-parse", "HEAD")
+    git.merge(f"origin/{branch}", f"Merge pull request #{number} from {branch}")
+    git("push", "--quiet", "origin", "HEAD:main")
+    return before
 
 
-def test_the_story(github: GitHub, server: mistral.MistralServer) -> None:
+def pushed(before: str) -> dict[str, str]:
+    return {"ref": "refs/heads/main", "before": before}
+
+
+def test_from_a_pull_request_to_production_and_back(
+    github: GitHub, server: mistral.MistralServer, monkeypatch: pytest.MonkeyPatch, gitune: Callable[..., Result]
+) -> None:
     keys = {"MISTRAL_API_KEY": mistral.KEY}
     git = github.git
-    trained = github.run("train", "push", {"ref": "refs/heads/main"}, secrets=keys)
+    git("checkout", "--quiet", "-b", "second")
+    add_agent(github, "second")
+    github.push("Add an agent", "second")
+    planned = github.run("plan", "pull_request", pull_request(github, 1, "second"), secrets=keys)
+    assert planned.code == 0, planned.log
+    plan = (planned.artifacts / "plan" / "plan.md").read_text()
+    assert "+ second: trains open-mistral-7b on mistral" in plan
+    assert github.recorded() == [["comment", "plan.md", "production.md"]]
+    assert server.jobs.all == {}
+
+    before = merge(github, "second", 1)
+    trained = github.run("train", "push", pushed(before), secrets=keys)
     assert trained.code == 0, trained.log
-    assert (trained.artifacts / "benchmark-first" / "scores").is_dir()
-    assert len(server.jobs.all) == 1
-    git("fetch", "--quiet", "origin")
-    before = git("rev-parse", "HEAD")
-    git.merge("origin/gitune/lock/first", "Merge pull request #2 from gitune/lock/first")
-    git("push", "--quiet", "origin", "HEAD:main")
-    deployed = github.run("deploy", "push", {"ref": "refs/heads/main", "before": before}, secrets=keys)
+    assert {folder.name for folder in trained.artifacts.iterdir()} == {"benchmark-first", "benchmark-second"}
+    assert len(server.jobs.all) == 2
+
+    before = merge(github, "gitune/lock/first", 2)
+    merge(github, "gitune/lock/second", 3)
+    deployed = github.run("deploy", "push", pushed(before), secrets=keys)
     assert deployed.code == 0, deployed.log
     git("fetch", "--quiet", "--tags", "origin")
-    assert set(git("tag").split()) == {"first@v1.0.0", "first#production#1"}
+    tags = {"first@v1.0.0", "first#production#1", "second@v1.0.0", "second#production#1"}
+    assert set(git("tag").split()) == tags
+
+    asked = len(server.requests)
+    again = github.run("train", "schedule", {}, secrets=keys)
+    assert again.code == 0, again.log
+    assert again.jobs("succeeded") == {"train"}
+    assert len(server.jobs.all) == 2
+    assert not [request for request in server.requests[asked:] if request.method == "POST"]
+
+    git("checkout", "--quiet", "main")
+    github.repository.write("agents/second/model.lock.yaml", "<<<<<<< a conflict that nobody mended\n")
+    before = git("rev-parse", "HEAD")
+    github.push("A bad lock (#4)")
+    failed = github.run("deploy", "push", pushed(before), secrets=keys)
+    assert failed.code != 0
+    assert "second → 1.0.0" in failed.log.split("The locks of before")[1]
+    asked_of_github = [" ".join(call) for call in github.recorded()]
+    assert asked_of_github[-2:] == ["revert -s production", "deployment -s production --state failure"]
+
+    merge(github, "gitune/revert", 5)
+    restored = github.run("deploy", "push", pushed(before), secrets=keys)
+    assert restored.code == 0, restored.log
+    git("fetch", "--quiet", "--tags", "origin")
+    assert set(git("tag").split()) == tags
+    drift = github.run("drift", "schedule", {}, secrets=keys)
+    assert drift.code == 0, drift.log
+
+    monkeypatch.chdir(git.root)
+    history = json.loads(gitune("history", "second", "--json", "-s", "production").out)
+    told = [(entry["kind"], entry["version"], entry["pull_request"]) for entry in history]
+    assert told == [("restored", "1.0.0", "#5"), ("unreadable", None, "#4"), ("new", "1.0.0", "#3")]
