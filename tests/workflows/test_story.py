@@ -124,6 +124,7 @@ def test_from_a_pull_request_to_production_and_back(
     assert drift.code == 0, drift.log
 
     monkeypatch.chdir(git.root)
-    history = json.loads(gitune("history", "second", "--json", "-s", "production").out)
+    history = json.loads(gitune("history", "second", "--json", "-s", "production").out)["entries"]
     told = [(entry["kind"], entry["version"], entry["pull_request"]) for entry in history]
-    assert told == [("restored", "1.0.0", "#5"), ("unreadable", None, "#4"), ("new", "1.0.0", "#3")]
+    assert history[0]["deployed"][0]["tag"] == "second#production#1"
+    assert told == [("update", "1.0.0", "#5"), ("unreadable", None, "#4"), ("new", "1.0.0", "#3")]
