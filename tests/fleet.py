@@ -65,7 +65,7 @@ def one_pass(root: Path, stack: str = "training") -> tuple[Change, ...]:
 def _write_agent(folder: Path, number: int, training: Sequence[Mapping[str, Any]], count: int) -> None:
     """Its examples are its own: equal datasets would be one dataset and one training."""
     spec = {
-        "dataset": {"sources": [{"path": "data/train.jsonl"}], "validation": 0.1},
+        "dataset": {"sources": [{"path": "data/train.jsonl", "licence": "CC0-1.0"}], "validation": 0.1},
         "training": [dict(candidate) for candidate in training],
         "benchmark": {"cases": "benchmark/cases.jsonl"},
     }

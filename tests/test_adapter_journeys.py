@@ -34,7 +34,7 @@ def add_agent(repository: Repository, provider: str, base_model: str, settings: 
     config = {"gitune:declare": ["models"], "gitune:locks": "agents", "gitune:providers": {provider: settings}}
     (repository.root / "Pulumi.training.yaml").write_text(yaml.safe_dump({"config": config}))
     spec = agent_yaml(
-        dataset={"sources": [{"path": "data/train.jsonl"}], "validation": 0.0},
+        dataset={"sources": [{"path": "data/train.jsonl", "licence": "CC0-1.0"}], "validation": 0.0},
         training=[{"provider": provider, "base_model": base_model, "hyperparameters": SCRIPT}],
         benchmark={"cases": "benchmark/cases.jsonl", "max_new_tokens": 2, "latency_cases": 1},
         gate={"min_improvement": -1.0, "max_regression": 1.0, "max_latency_seconds": 60},

@@ -22,7 +22,8 @@ from gitune.lock import Lock, write_lock
 from gitune.project import Project, training_requests
 from gitune.providers.base import Job, ListedJob, Model, TrainingKey, TrainingRequest, short
 from gitune.reconcile import ModelState
-from gitune.report.drift import drift_markdown, escaped
+from gitune.report.drift import drift_markdown
+from gitune.report.markdown import escaped
 from gitune.spec import load_agents
 from gitune.testing import Fault
 from tests.conftest import Repository, Result, agent_yaml

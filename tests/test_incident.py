@@ -70,7 +70,7 @@ def incident(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterato
     ]
     for number, agent in enumerate(AGENTS):
         spec = agent_yaml(
-            dataset={"sources": [{"path": "data/train.jsonl"}], "validation": 0.0},
+            dataset={"sources": [{"path": "data/train.jsonl", "licence": "CC0-1.0"}], "validation": 0.0},
             training=[{"provider": "mistral"}, {"provider": "openai"}],
             gate={"min_improvement": 0.5, "min_cases": 10, "max_latency_seconds": 5},
         )

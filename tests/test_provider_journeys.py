@@ -112,7 +112,7 @@ def agent(repository: Repository, hosted: Hosted, server: Any) -> Repository:
     ]
     spec = agent_yaml(
         alias="numbers",
-        dataset={"sources": [{"path": "data/train.jsonl"}], "validation": 0.0},
+        dataset={"sources": [{"path": "data/train.jsonl", "licence": "CC0-1.0"}], "validation": 0.0},
         training=[{"provider": hosted.provider, **hosted.candidate}],
         gate={"min_improvement": 0.5, "min_cases": 10, "max_latency_seconds": 5},
     )

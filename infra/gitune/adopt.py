@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from gitune.errors import NotFound, UserError
 from gitune.history import taken_versions
-from gitune.lock import Lock, next_version, read_lock, write_lock
+from gitune.lock import Lock, next_version, read_lock
 from gitune.project import Project
+from gitune.provenance import code_record, write_with_passport
 from gitune.providers.base import Model
 from gitune.spec import AgentSpec
 
@@ -28,8 +29,7 @@ def adopt(
         return previous, False
     lock = _lock(spec, provider, _existing(project, provider, model_id), job_id, examples)
     lock = replace(lock, version=next_version(previous, lock, taken_versions(project, spec.name)))
-    write_lock(path, lock)
-    return lock, True
+    return write_with_passport(project, lock, code_record(project)), True
 
 
 def _existing(project: Project, provider: str, model_id: str) -> Model:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gitune.backend import file_state
 from gitune.dataset import build_dataset
 from gitune.deploy import Route, read_routes
-from gitune.errors import ProviderError, Unauthorized, Unavailable, explain
+from gitune.errors import InvalidInput, Problem, ProviderError, Unauthorized, Unavailable, explain
 from gitune.lock import Lock, read_lock
 from gitune.project import Project, training_requests
 from gitune.providers.base import Job, ListedJob, ListsAllJobs, Model, Provider, TrainingKey, short
@@ -213,6 +213,15 @@ def _account_findings(provider: str, recorded: Recorded, observed: Observed) -> 
         yield Finding("unreachable", "", provider, f"could not be asked: {observed.unreachable}", hint)
     if not observed.lists_all:
         yield Finding("not-checked", "", provider, "cannot list all jobs: those of unknown origin were not looked for")
+
+
+def read_findings(path: Path) -> tuple[Finding, ...]:
+    """What `gitune drift --json` wrote. Raises InvalidInput."""
+    try:
+        return TypeAdapter(tuple[Finding, ...]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        hint = "make it anew: gitune drift --json"
+        raise InvalidInput([Problem(str(path), 0, "not what gitune drift --json says", hint)]) from error
 
 
 def read_drift(project: Project, deployment: Mapping[str, Any]) -> tuple[Finding, ...]:

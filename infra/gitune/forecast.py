@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitune.dataset.build import Dataset
@@ -39,6 +40,8 @@ class Forecast:
     """By provider, in the order of the candidates."""
     before: Before | None = None
     """Where another dataset was trained on, and its tokens are known."""
+    dropped_by: Mapping[str, int] = field(default_factory=dict)
+    """By rule, the examples that it left out."""
 
     def lines(self) -> tuple[str, ...]:
         """For people, most important first."""
@@ -64,6 +67,7 @@ class Forecast:
             "before": asdict(self.before) if self.before else None,
             "shortfalls": list(self.shortfalls),
             "dropped": self.dropped,
+            "dropped_by": dict(self.dropped_by),
             "estimates": [{"provider": p, "usd": e.usd, "minutes": e.minutes} for p, e in self.estimates],
         }
 
@@ -81,6 +85,7 @@ def forecast(
         dropped=sum(finding.dropped for finding in assembled.findings),
         estimates=tuple((request.provider, _estimate(project, request, tokens)) for request in requests),
         before=before,
+        dropped_by=dict(Counter(finding.rule for finding in assembled.findings if finding.dropped)),
     )
 
 

@@ -69,6 +69,32 @@ def text_at(root: Path, commit: str, file: str) -> str:
     return _git(root, "show", f"{commit}:{file}").stdout
 
 
+def changes_beside(root: Path, patterns: Sequence[str]) -> bool:
+    """Whether files below `root` differ from HEAD, those excepted that the globs mean. Raises UserError."""
+    without = [f":(exclude,glob){pattern}" for pattern in patterns]
+    return bool(_git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", *without).stdout.strip())
+
+
+def folders_at_head(root: Path, folder: str) -> dict[str, str]:
+    """By name, the tree hash of each folder in `folder` as HEAD has it; empty where nothing is committed."""
+    listed = _git(root, "ls-tree", "-z", "HEAD", f"{folder}/", check=False).stdout
+    rows = (row.partition("\t") for row in listed.split("\0") if row)
+    return {path.rpartition("/")[2]: facts.split()[2] for facts, _, path in rows if facts.split()[1] == "tree"}
+
+
+def files_in(root: Path, folder: str) -> list[str]:
+    """The files in `folder` that are tracked, or that git does not ignore, below `root`."""
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder).stdout
+    return sorted({path for path in listed.split("\0") if path})
+
+
+def files_changed(root: Path, folder: str) -> list[str]:
+    """The files in `folder` that are not as HEAD has them, and those that it lacks and git does not ignore."""
+    changed = _git(root, "diff", "--name-only", "--no-ext-diff", "--relative", "-z", "HEAD", "--", folder).stdout
+    new = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", folder).stdout
+    return sorted({path for path in (changed + new).split("\0") if path})
+
+
 class Person(NamedTuple):
     """As .mailmap has them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import warnings
@@ -192,6 +193,17 @@ class LocalModel:
 
     def _decode(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+@functools.lru_cache(maxsize=1)
+def loaded_model(base_model: str) -> tuple[LocalModel, threading.Lock]:
+    """One base model in memory answers as itself and as every adapter on it, one at a time: hold the lock.
+
+    `base_model`: a folder, a Hugging Face ID or gitune's own name. Raises UserError.
+    """
+    from gitune.training.base_model import resolve_base_model
+
+    return LocalModel.open(resolve_base_model(base_model)), threading.Lock()
 
 
 def _load_tokenizer(folder: str) -> Any:

@@ -40,6 +40,8 @@ class Lock:
     challenger, of its latency and of the base model)."""
     verdict: Mapping[str, Any]
     """outcome and reasons."""
+    passport: str | None = None
+    """SHA-256 of the model's passport; None in a lock that was written before there were any."""
 
 
 def read_lock(path: Path) -> Lock | None:
@@ -57,7 +59,7 @@ def parse_lock(data: bytes, file: str) -> Lock:
     if source.problems:
         raise InvalidInput(source.problems)
     names = set(Lock.__dataclass_fields__)
-    found = set(source.data) if isinstance(source.data, dict) else set()
+    found = {"passport", *source.data} if isinstance(source.data, dict) else set()  # old locks have none
     if found != names:
         wrong = sorted(names ^ found)[0]
         message = f"not a lock: '{wrong}' is {'missing' if wrong in names else 'unknown'}"
@@ -67,8 +69,18 @@ def parse_lock(data: bytes, file: str) -> Lock:
 
 def write_lock(path: Path, lock: Lock) -> None:
     """Replace the file in one step."""
-    text = yaml.safe_dump(asdict(lock), sort_keys=False, allow_unicode=True, width=110)
-    write_atomic(path, _HEADER + text)
+    write_atomic(path, lock_body(lock) + (passport_line(lock.passport) if lock.passport else ""))
+
+
+def lock_body(lock: Lock) -> str:
+    """The file without its last line, which names the passport: what the passport pins."""
+    fields = {name: value for name, value in asdict(lock).items() if name != "passport"}
+    return _HEADER + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
+
+
+def passport_line(passport: str) -> str:
+    """The last line of a lock."""
+    return yaml.safe_dump({"passport": passport})
 
 
 def next_version(previous: Lock | None, lock: Lock, taken: Mapping[str, tuple[str, str]] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 
 from gitune.errors import UserError
@@ -22,7 +22,16 @@ def project_notices(project: Project, today: date | None = None) -> tuple[Notice
 
 def notices_of(specs: Iterable[AgentSpec], project: Project, today: date | None = None) -> tuple[Notice, ...]:
     """The same of some agents."""
-    uses = [use for spec in specs for use in _uses(spec, project)]
+    return _notices_of([use for spec in specs for use in _uses(spec, project)], project, today)
+
+
+def ended_base_model(use: Use, project: Project, today: date) -> Notice | None:
+    """The end of the base model's answers, where it is past. Calls nobody."""
+    found = _notices_of([use], project, today)
+    return next((one for one in found if one.what == "serving" and one.base_model and one.days <= 0), None)
+
+
+def _notices_of(uses: Sequence[Use], project: Project, today: date | None) -> tuple[Notice, ...]:
     settings = project.stack.providers
     sunsets = {
         name: vendor_sunsets(name, settings.get(name, {}), os.environ) for name in {use.provider for use in uses}

@@ -6,22 +6,52 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from gitune.dataset import Dataset, build_dataset, dataset_folder
-from gitune.dataset.manifest import TRAIN_FILE, VALIDATION_FILE
+from gitune.dataset.compare import compare, recorded_lines
+from gitune.dataset.manifest import TRAIN_FILE
 from gitune.forecast import Before, Forecast, forecast, recorded_tokens
+from gitune.preflight import judge_pass
 from gitune.project import Project
 from gitune.reconcile import ModelState, Target
+from gitune.refusals import Ruling
 from gitune.round import Round, handed_over, take_round
+from gitune.spec import load_agents
 from gitune.stack import PulumiStack, Step
-from gitune.state import resource_outputs
-from gitune.wishes import Wish, read_wishes, within_budgets
+from gitune.state import resource_outputs, state_version
+from gitune.wishes import Wish, wished, within_budgets
 
 _Build: TypeAlias = Callable[[], Dataset]
 """An agent's dataset as the files are now, built once however often it is asked for."""
 Action = Literal["train", "retrain", "start", "queue", "adopt", "stop", "deploy", "redeploy", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCandidate:
+    """One entry of an agent's `training:`, in its order."""
+
+    provider: str
+    base_model: str
+    key: str
+    """The training key; empty where the dataset is not known."""
+    taken: bool
+    """It is submitted, waited for or adopted; the others stand ready for a failover."""
+    refused: str = ""
+    """Why it must not be submitted; empty: it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetChange:
+    """What differs between the dataset of the model in place and the wanted one."""
+
+    added: int
+    removed: int
+    changed: int
+    """The same prompt with another answer."""
+    categories: Mapping[str, tuple[int, int]]
+    """Of answers that are categories, those whose count moved: (before, after)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +64,18 @@ class Change:
     reasons: tuple[str, ...] = ()
     forecast: Forecast | None = None
     """Of a training that has yet to be paid for."""
+    candidates: tuple[PlannedCandidate, ...] = ()
+    """Of a model."""
+    budget_usd: float | None = None
+    """Most that the agent's training may cost."""
+    queued: bool = False
+    """No candidate has room for it now."""
+    dataset: DatasetChange | None = None
+    """Where another dataset was trained on, and it is on this machine."""
 
     def as_dict(self) -> dict[str, Any]:
         facts = {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
+        facts |= {"candidates": [asdict(one) for one in self.candidates]} if self.candidates else {}
         return {**facts, "forecast": self.forecast.as_dict()} if self.forecast else facts
 
 
@@ -53,6 +92,17 @@ def _model_change(step: Step, wish: Wish | None, target: Target | None, project:
     if step.operation == "delete" or wish is None or target is None:
         return Change(step.agent, "remove", "no longer declared; the trained model is kept")
     build = functools.cache(lambda: build_dataset(wish.spec, project.root))
+    change = _change_of_model(step, wish, target, build, project)
+    if change is None:
+        return None
+    candidates = tuple(
+        PlannedCandidate(request.provider, request.base_model, request.key, request.key == target.state.key, refused)
+        for request, refused in zip(wish.requests, wish.refused, strict=True)
+    )
+    return replace(change, candidates=candidates, budget_usd=wish.spec.budget_usd)
+
+
+def _change_of_model(step: Step, wish: Wish, target: Target, build: _Build, project: Project) -> Change | None:
     state = target.state
     what = f"{state.base_model} on {state.provider}, {wish.examples} examples"
     reasons = _model_reasons(step, build, project) if step.operation != "create" else ()
@@ -61,10 +111,20 @@ def _model_change(step: Step, wish: Wish | None, target: Target | None, project:
         return _change_without_training(step, state, what, why)
     if step.operation == "update" and not reasons:
         action: Action = "queue" if target.submit is None else "start"
-        return Change(step.agent, action, f"{'waits' if action == 'queue' else 'starts'}: {what}", why)
+        return Change(
+            step.agent, action, f"{'waits' if action == 'queue' else 'starts'}: {what}", why, queued=action == "queue"
+        )
     action, words = ("retrain", "trains again:") if reasons else ("train", "trains")
     later = ", as soon as there is room" if target.submit is None else ""
-    return Change(step.agent, action, f"{words} {what}{later}", why, _forecast(step, wish, build, project))
+    return Change(
+        step.agent,
+        action,
+        f"{words} {what}{later}",
+        why,
+        _forecast(step, wish, build, project),
+        queued=target.submit is None,
+        dataset=_dataset_change(step, build, project),
+    )
 
 
 def _change_without_training(step: Step, state: ModelState, what: str, why: tuple[str, ...]) -> Change | None:
@@ -100,11 +160,12 @@ def _model_reasons(step: Step, build: _Build, project: Project) -> tuple[str, ..
     moved = sorted(old.keys() ^ new.keys())
     reasons += [f"candidate {provider} {'added' if provider in new else 'removed'}" for provider in moved]
     for provider in [name for name in new if name in old]:
-        reasons += _candidate_reasons(old[provider], new[provider])
+        reasons += candidate_reasons(old[provider], new[provider])
     return tuple(reasons)
 
 
-def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+def candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[str]:
+    """How two recorded requests of one provider differ, in words."""
     reasons = [f"{n}: {old[n]} → {new[n]}" for n in ("base_model", "method") if old[n] != new[n]]
     before, after = json.loads(old["hyperparameters"]), json.loads(new["hyperparameters"])
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
@@ -112,20 +173,24 @@ def _candidate_reasons(old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequen
 
 
 def _dataset_reason(step: Step, build: _Build, project: Project) -> str:
-    old_fingerprint = str(step.recorded.get("fingerprint", ""))
-    change = f"dataset {old_fingerprint[:12]} → {step.wanted['fingerprint'][:12]}"
-    folder = dataset_folder(project.root, old_fingerprint)
-    if not (folder / TRAIN_FILE).is_file():
-        return change
+    said = f"dataset {str(step.recorded.get('fingerprint', ''))[:12]} → {step.wanted['fingerprint'][:12]}"
+    change = _dataset_change(step, build, project)
+    if change is None:
+        return said
+    added, removed = change.added + change.changed, change.removed + change.changed
+    if not added and not removed:
+        return f"{said}: another split of the same examples"
+    return f"{said}: {added} example(s) added, {removed} removed"
+
+
+def _dataset_change(step: Step, build: _Build, project: Project) -> DatasetChange | None:
+    old = str(step.recorded.get("fingerprint", ""))
+    folder = dataset_folder(project.root, old)
+    if not old or old == step.wanted["fingerprint"] or not (folder / TRAIN_FILE).is_file():
+        return None
     built = build()
-    new = {*built.train, *built.validation}
-    old = {
-        line
-        for name in (TRAIN_FILE, VALIDATION_FILE)
-        for line in (folder / name).read_text(encoding="utf-8").splitlines()
-    }
-    counts = f"{len(new - old)} example(s) added, {len(old - new)} removed"
-    return f"{change}: {counts}" if new != old else f"{change}: another split of the same examples"
+    found = compare(recorded_lines(folder), [*built.train, *built.validation])
+    return DatasetChange(len(found.added), len(found.removed), len(found.changed), found.categories)
 
 
 def _deployment_change(step: Step) -> Change:
@@ -142,9 +207,31 @@ def _deployment_change(step: Step) -> Change:
     return Change(step.agent, "redeploy", f"alias {alias} → {version} ({model})", tuple(reasons))
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one pass would do, and what the rules say of it."""
+
+    changes: tuple[Change, ...]
+    rulings: tuple[Ruling, ...] = ()
+    state: str = ""
+    """The version of the state that it starts from."""
+    engine: str = ""
+    """Pulumi's version."""
+
+    @property
+    def blocked(self) -> bool:
+        """`up` would refuse."""
+        return any(ruling.stands for ruling in self.rulings)
+
+
 def plan_changes(project: Project) -> tuple[Change, ...]:
+    """The changes of `plan_pass`."""
+    return plan_pass(project).changes
+
+
+def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
-    wanted = read_wishes(project)
+    wanted = wished(project)
     stack = PulumiStack.open(project, wanted)
     deployment = stack.recorded()
     outputs = resource_outputs(deployment, "FineTunedModel")
@@ -160,4 +247,11 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
     with handed_over(taken, project) as targets:
         stack.preview(targets, note)
-    return tuple(sorted(changes, key=lambda change: change.agent))  # the engine works on several at a time
+    rulings = judge_pass(project, load_agents(project.root), deployment, taken.targets)
+    # The engine works on several at a time.
+    return Plan(
+        tuple(sorted(changes, key=lambda change: change.agent)),
+        rulings,
+        state_version(deployment),
+        stack.engine_version,
+    )

@@ -125,7 +125,7 @@ def _good_agents(project: Project, problems: list[Problem], edited: Mapping[str,
     specs, found = read_agents(project.root, edited)
     problems += found
     for spec in specs:
-        wrong, dataset = _check_agent(spec, project, edited.get(spec.name))
+        wrong, dataset = check_agent_files(spec, project, edited.get(spec.name))
         problems += wrong
         if dataset is not None and not wrong:
             yield CheckedAgent(spec, dataset)
@@ -161,8 +161,13 @@ def training_request(candidate: Candidate, project: Project, fingerprint: str) -
     )
 
 
-def _check_agent(spec: AgentSpec, project: Project, edited: bytes | None) -> tuple[list[Problem], Dataset | None]:
-    """What is wrong, and the dataset if its sources are right."""
+def check_agent_files(
+    spec: AgentSpec, project: Project, edited: bytes | None = None
+) -> tuple[list[Problem], Dataset | None]:
+    """What is wrong with one agent that could be read, and the dataset if its sources are right.
+
+    `edited` is an agent.yaml that is not written yet. Downloads remote sources; starts nothing.
+    """
     from gitune.benchmark.cases import check_cases  # imported here: the engine's own processes only open projects
     from gitune.dataset.build import assemble, finish
 

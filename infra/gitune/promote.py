@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gitune.benchmark.gate import Verdict, judge_together, with_checks
@@ -12,8 +12,10 @@ from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
 from gitune.history import taken_versions
-from gitune.lock import Lock, next_version, read_lock, write_lock
+from gitune.lock import Lock, next_version, read_lock
+from gitune.passport import Baseline
 from gitune.project import Project
+from gitune.provenance import code_record, write_with_passport
 from gitune.providers.base import Estimate, Job, TrainingRequest
 from gitune.spec import AgentSpec
 
@@ -67,7 +69,8 @@ def examine(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
 
 
 def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str, Promotion]:
-    """Judge them together, by agent; write the lock of each that passes."""
+    """Judge them together, by agent; write the passport and the lock of each that passes."""
+    code = code_record(project)
     verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
     promotions = {}
     for challenger, of_cases in zip(challengers, verdicts, strict=True):
@@ -78,7 +81,9 @@ def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str,
             lock = _lock(challenger, verdict, recorded_estimate(challenger.model.request, project))
             taken = taken_versions(project, lock.agent)
             lock = replace(lock, version=next_version(challenger.previous, lock, taken))
-            write_lock(project.lock_file(lock.agent), lock)
+            evidence = challenger.evidence
+            logs = {**_logs(evidence), **_safety_logs(evidence)}
+            write_with_passport(project, lock, code, logs, tuple(_baselines(evidence)))
     return promotions
 
 
@@ -99,6 +104,26 @@ def _logs(evidence: Evidence) -> dict[str, str]:
     if evidence.safety is not None:
         found["safety"] = evidence.safety.challenger.log
     return found
+
+
+def _safety_logs(evidence: Evidence) -> dict[str, str]:
+    """Those that the lock has no room for: one for each judge and model."""
+    if evidence.safety is None:
+        return {}
+    found = dict(enumerate(evidence.safety.challenger.logs[1:], 2))
+    logs = {f"safety-{number}": log for number, log in found.items()}
+    base = evidence.safety.base
+    of_base = () if isinstance(base, Unanswered) else base.logs
+    return logs | {f"safety-base-{number}": log for number, log in enumerate(of_base, 1)}
+
+
+def _baselines(evidence: Evidence) -> Iterator[Baseline]:
+    contest = evidence.contest
+    for role, scores in (("base model", contest.base), ("deployed model", contest.deployed)):
+        if isinstance(scores, Unanswered):
+            yield Baseline(role=role, model_id=None, accuracy=None, reason=scores.reason)
+        elif scores is not None:
+            yield Baseline(role=role, model_id=scores.model_id, accuracy=round(scores.accuracy, 4))
 
 
 def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:

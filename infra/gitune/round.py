@@ -88,14 +88,12 @@ def take_round(
     before: Mapping[str, Heard] | None = None,
     known: Mapping[str, Job | None] | None = None,
 ) -> Round:
-    """Ask, and decide. Starts nothing. Where the stack declares no models there is nothing to ask or to decide.
+    """Ask, and decide. Starts nothing.
 
     `recorded` is by agent; `now` and `started`, when this command began, are in seconds since 1970; `before` is
     Round.silent of the round before, so that a provider that does not answer is asked less and less often. `known` is
     its Round.seen: then only jobs that may have changed are asked for, unless somebody is to be submitted.
     """
-    if "models" not in project.stack.declare:
-        return Round({}, dict(recorded))
     look = Look(project, wishes, recorded, now, before or {}, known or {}, retry)
     states = look.states
     limits = look.limits(now if started is None else started)

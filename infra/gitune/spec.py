@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
+from gitune.allow_spec import Allow, StackAllow
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.safety_spec import SafetySpec
@@ -244,10 +245,27 @@ class AgentSpec(_Value):
         _Dollars | None,
         Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
     ] = None
+    allow: Annotated[
+        tuple[Allow, ...], Field(strict=False, description="Rules that do not refuse this agent (docs/rules.md).")
+    ] = ()
 
     @property
     def file(self) -> Path:
         return self.folder / "agent.yaml"
+
+
+class SmokeTest(_Value):
+    """What a model must show behind its alias before it stays there."""
+
+    questions: Annotated[int, Field(ge=1, le=100, description="How many of the agent's cases are asked.")] = 2
+    max_seconds: Annotated[float, Field(gt=0, le=600, description="Longest time for each answer.")] = 30.0
+    gateway: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$",
+            description="Asked here, such as https://models.example.org/v1; left out: where the provider answers.",
+        ),
+    ] = None
 
 
 class StackSpec(_Value):
@@ -258,12 +276,26 @@ class StackSpec(_Value):
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
+    canary: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Share of requests that a new version answers; left out: all of them, at once."),
+    ] = None
+    smoke_test: Annotated[
+        SmokeTest | None, Field(description="Each new model is asked behind its alias, and taken back if it fails.")
+    ] = None
     store: Annotated[
         str,
         Field(min_length=1, description="Where datasets are published: a folder of the repository, or s3://, gs://."),
         AfterValidator(check_store_url),
     ] = ".gitune/store"
     budget_usd: Annotated[Budgets, Field(description="US dollars for one plan and for a month.")] = Budgets()
+    fleet_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="Of the deployed agents, the most that may change at once; one always may."),
+    ] = 0.5
+    allow: Annotated[
+        tuple[StackAllow, ...], Field(strict=False, description="Rules that do not refuse here (docs/rules.md).")
+    ] = ()
     providers: Annotated[
         dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
     ] = Field(default_factory=dict)

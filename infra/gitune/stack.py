@@ -54,6 +54,7 @@ class PulumiStack:
         self, project: Project, engine: Engine, environment: Mapping[str, str], wishes: Sequence[Wish] = ()
     ) -> None:
         self._project = project
+        self.engine_version = engine.version
         self._environment = dict(environment)
         self._files = file_state(project)
         self._workspace = automation.LocalWorkspace(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from gitune.files import read_json
+from gitune.hashing import canonical_json, sha256
 
 RESOURCE_PREFIX = "pulumi-python:dynamic/gitune:"
 _LONGEST_PASS_SECONDS = 600.0
@@ -114,3 +115,12 @@ def without_pending(deployment: Mapping[str, Any]) -> dict[str, Any]:
     alias. So nothing is lost, and nobody has to edit state.
     """
     return {name: value for name, value in deployment.items() if name != "pending_operations"}
+
+
+def state_version(deployment: Mapping[str, Any]) -> str:
+    """Hex SHA-256 over what is recorded of resources, whenever and by which engine it was written."""
+    resources = [
+        {name: value for name, value in resource.items() if name not in ("created", "modified")}
+        for resource in deployment.get("resources", ())
+    ]
+    return sha256([canonical_json(resources)])

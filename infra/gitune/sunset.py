@@ -18,7 +18,7 @@ NOTICE_DAYS = 180
 What: TypeAlias = Literal["training", "serving"]
 
 
-def _as_date(value: Any) -> Any:
+def as_date(value: Any) -> Any:
     """A day in quotes. Without them the engine, which writes a stack's file anew, makes a time of day of it."""
     if value is None:
         return None
@@ -42,11 +42,11 @@ class Sunset(BaseModel):
     ] = ()
     ends: Annotated[
         date | None,
-        BeforeValidator(_as_date),
+        BeforeValidator(as_date),
         Field(description="The first day without it; null: it does not end for you."),
     ]
     source: Annotated[str, Field(min_length=1, description="Who says so: a URL, or a letter.")]
-    read: Annotated[date, BeforeValidator(_as_date), Field(description="The day when the source said so.")]
+    read: Annotated[date, BeforeValidator(as_date), Field(description="The day when the source said so.")]
     note: Annotated[str, Field(description="For whom it ends otherwise.")] = ""
 
     def names(self, base_model: str) -> bool:

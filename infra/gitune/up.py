@@ -6,29 +6,34 @@ import functools
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.costs import note_spendings
-from gitune.deploy import read_routes
+from gitune.deploy import Refusal, forget_refusals, read_refusals, read_routes
 from gitune.errors import ProviderError, UserError, explain
 from gitune.files import try_lock, write_atomic
 from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
-from gitune.plan import Change, explain_step
+from gitune.plan import Change, explain_step, plan_pass
+from gitune.preflight import judge_pass, refuse
 from gitune.project import Project
 from gitune.promote import Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
+from gitune.refusals import Ruling
+from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
+from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
-from gitune.spec import AgentSpec
+from gitune.smoke import smoke_tests
+from gitune.spec import AgentSpec, load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
-from gitune.wishes import Wish, read_wishes, within_budgets
+from gitune.wishes import Wish, wished, within_budgets
 
 
 class Reporter(Protocol):
@@ -56,14 +61,16 @@ class AgentOutcome:
     changes: tuple[Change, ...]
     unjudged: str = ""
     """Why the trained model could not be benchmarked."""
+    refusal: Refusal | None = None
+    """The model that failed its smoke test and was taken back."""
 
     @property
     def settled(self) -> bool:
         """The wanted model is trained, passed its gate and answers."""
         trained = self.state is None or self.state.status == "succeeded"
         passed = (self.promotion is None or self.promotion.passed) and not self.unjudged
-        nothing_to_serve = self.state is None and self.lock is None  # a stack of deployments; its lock is yet to come
-        return trained and passed and (self.deployed or not self.served or nothing_to_serve)
+        locked = self.lock is not None or self.state is not None
+        return trained and passed and (self.deployed or not (self.served and locked))
 
     @property
     def goes_on(self) -> bool:
@@ -94,23 +101,31 @@ def run_up(
     poll_seconds: float | None = None,
     max_wait_seconds: float | None = None,
     stop_after_training: bool = False,
+    force: Collection[str] = (),
+    approved: SavedPlan | None = None,
 ) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
     `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local.
     After `max_wait_seconds` no job is waited for any more: what is trained by then is benchmarked, and the jobs go on.
-    `stop_after_training` ends before any benchmark. May be killed at any moment and called again. Raises InvalidInput
-    before anything is started, and EngineError.
+    `stop_after_training` ends before any benchmark. May be killed at any moment and called again. `force` names rules
+    that are not to refuse. With `approved` nothing is done unless a plan made now does the same. Raises InvalidInput
+    before anything is started, UserError before a pass that a rule refuses or nobody approved, and EngineError.
     """
-    wishes = read_wishes(project)
+    wishes = wished(project)
     with _only_one_up(project, reporter):
+        if approved is not None:
+            check_approved(approved, saved_plan(project, plan_pass(project), ()))
         stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
-        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, max_wait_seconds)
+        if retry_failed:
+            forget_refusals(project.routes_file)
+        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, max_wait_seconds, force)
         states = run.train_all()
         promotions = {} if stop_after_training else run.promote_all(states)
         if run.must_record(states, promotions):
             run.engine_pass("deploying" if promotions else "recording")
+        run.smoke_test()
         return run.outcomes(states, promotions)
 
 
@@ -126,11 +141,15 @@ class _Run:
         retry: bool,
         poll_seconds: float | None,
         max_wait_seconds: float | None,
+        force: Collection[str],
     ) -> None:
         self.project = project
         self.stack = stack
         self.reporter = reporter
         self.poll_seconds = poll_seconds
+        self.force = force
+        self.overridden: set[Ruling] = set()
+        """What was told of them."""
         self.started = time.time()
         self.patience = float("inf") if max_wait_seconds is None else max_wait_seconds
         """Seconds that may still be spent on waiting for providers."""
@@ -141,7 +160,7 @@ class _Run:
         self._record(stack.recorded())
         allowed = within_budgets(wishes, project, self.recorded, self.deployment)
         self.wishes = {wish.agent: wish for wish in allowed}
-        self.specs = {name: wish.spec for name, wish in self.wishes.items()}
+        self.specs = {spec.name: spec for spec in load_agents(project.root)}
         self.silent: Mapping[str, Heard] = {}
         self.seen: Mapping[str, Job | None] = {}
         self.round = self._look(retry)
@@ -151,7 +170,8 @@ class _Run:
         return {agent: ModelState.from_outputs(outputs) for agent, outputs in self.outputs.items()}
 
     def engine_pass(self, stage: str) -> None:
-        """One pass of the engine towards the round's targets."""
+        """One pass of the engine towards the round's targets, unless a rule refuses it."""
+        self._ask_the_rules()
         started = time.monotonic()
         with handed_over(self.round, self.project) as targets:
             self._record(self.stack.up(targets, self._on_step, self.reporter.note))
@@ -161,7 +181,7 @@ class _Run:
     def train_all(self) -> Mapping[str, ModelState]:
         """Passes and waiting, until no model's status can change any more, or patience is at its end."""
         while True:
-            self.engine_pass("reconciling")
+            self.engine_pass("reconciling" if self.wishes else "deploying")
             self.round = self._look()
             if not self.round.due:
                 self._wait()
@@ -190,21 +210,41 @@ class _Run:
         behind = any(self.recorded.get(agent) != state for agent, state in states.items())
         return behind or any(promotion.passed for promotion in promotions.values())
 
+    def smoke_test(self) -> None:
+        """Ask what was put behind an alias; take back what fails."""
+        started = time.monotonic()
+        for one in smoke_tests(self.project, self.specs):
+            back = f"{one.back.version} answers again" if one.back else "nothing answers now"
+            self.reporter.note(f"  ! {one.agent}: alias {one.alias}: {one.failed.version} was taken back, {back}")
+        if self.project.stack.smoke_test is not None:
+            self.reporter.stage("smoke test", time.monotonic() - started)
+
     def outcomes(
         self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]
     ) -> tuple[AgentOutcome, ...]:
-        routes = {route.agent: route for route in read_routes(self.project.routes_file).values()}
+        served = "deployments" in self.project.stack.declare
+        routes = {route.agent: route for route in read_routes(self.project.routes_file).values()} if served else {}
+        refusals = read_refusals(self.project.routes_file) if served else {}
         outcomes = []
         for name, spec in self.specs.items():
             lock = read_lock(self.project.lock_file(name))
             route = routes.get(name)
             deployed = lock is not None and route is not None and route.model_id == lock.model_id
-            served = "deployments" in self.project.stack.declare
             changes = tuple(change for change in self.changes if change.agent == name)
             unjudged = self.unjudged.get(name, "")
             promotion = promotions.get(name)
-            outcomes.append(AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged))
+            refusal = refusals.get(spec.alias)
+            outcomes.append(
+                AgentOutcome(spec, states.get(name), promotion, lock, served, deployed, changes, unjudged, refusal)
+            )
         return tuple(outcomes)
+
+    def _ask_the_rules(self) -> None:
+        rulings = judge_pass(self.project, self.specs.values(), self.deployment, self.round.targets, self.force)
+        refuse(rulings)
+        for ruling in set(rulings) - self.overridden:
+            self.reporter.note(ruling_line(ruling))
+        self.overridden |= set(rulings)
 
     def _on_step(self, step: Step) -> None:
         change = explain_step(step, self.wishes, self.round, self.project)
@@ -319,6 +359,7 @@ def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
         "verdict": verdict,
         "reasons": reasons,
         "deployed": outcome.deployed,
+        "taken_back": asdict(outcome.refusal) if outcome.refusal else None,
         "changes": [change.as_dict() for change in outcome.changes],
     }
 

@@ -47,6 +47,11 @@ def read_wishes(project: Project) -> tuple[Wish, ...]:
     return tuple(_wish(agent.spec, agent.dataset, project) for agent in each_checked_agent(project))
 
 
+def wished(project: Project) -> tuple[Wish, ...]:
+    """Of a stack that declares models; one that only deploys wants nothing trained, and looks at no data."""
+    return read_wishes(project) if "models" in project.stack.declare else ()
+
+
 def within_budgets(
     wishes: Sequence[Wish], project: Project, recorded: Mapping[str, ModelState], deployment: Mapping[str, Any]
 ) -> tuple[Wish, ...]:
@@ -56,7 +61,7 @@ def within_budgets(
     budget.py). Where there is no budget nothing is asked.
     """
     unpaid = [wish for wish in wishes if wish.costs and not _is_paid(wish, recorded.get(wish.agent))]
-    if not unpaid or "models" not in project.stack.declare:
+    if not unpaid:
         return tuple(wishes)
     month = month_usd(read_spendings(project, deployment), this_month()) + running_usd(project, deployment)
     trainings = [Training(wish.agent, wish.costs, wish.spec.budget_usd) for wish in unpaid]

@@ -6,8 +6,6 @@ gitune's own benchmarks use it, and so may anybody's task, inside a gitune repos
 
 from __future__ import annotations
 
-import functools
-import threading
 from typing import Any
 
 from inspect_ai.model import (
@@ -26,7 +24,7 @@ from gitune.benchmark.answers import Answers, BatchedAnswers, HostedAnswers, Loc
 from gitune.benchmark.inspect_messages import from_inspect
 from gitune.benchmark.models import find_model
 from gitune.hosted import AT_ONCE, open_hosted
-from gitune.inference import LocalModel
+from gitune.inference import loaded_model
 from gitune.project import Project
 from gitune.providers.base import ChatTarget, LocalTarget, address
 
@@ -91,14 +89,6 @@ def open_answers(target: ChatTarget, expected: int, *, alone: bool = False) -> A
     """
     if not isinstance(target, LocalTarget):
         return HostedAnswers(open_hosted(target), 1 if alone else AT_ONCE)
-    model, lock = _loaded(target.base_model)
+    model, lock = loaded_model(target.base_model)
     voice = LocalVoice(model, target.adapter, lock)
     return SingleAnswers(voice) if alone else BatchedAnswers(voice, expected)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(base_model: str) -> tuple[LocalModel, threading.Lock]:
-    """One base model in memory answers as itself and as every adapter on it, one at a time."""
-    from gitune.training.base_model import resolve_base_model
-
-    return LocalModel.open(resolve_base_model(base_model)), threading.Lock()

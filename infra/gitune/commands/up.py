@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import click
 
+from gitune.allow_spec import Rule
 from gitune.commands import json_option, program_name, stack_option
 
 
@@ -15,6 +19,19 @@ from gitune.commands import json_option, program_name, stack_option
     "poll_seconds",
     type=click.FloatRange(min=0.1, max=3600),
     help="Longest pause between two questions to the providers, in seconds.  [default: 15; 1 where all is local]",
+)
+@click.option(
+    "--force",
+    multiple=True,
+    type=click.Choice(get_args(Rule)),
+    metavar="RULE",
+    help="A rule that is not to refuse this time; may be given several times.",
+)
+@click.option(
+    "--plan",
+    "saved",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Plan again first, and do nothing unless it is this saved plan.",
 )
 @click.option(
     "--max-wait",
@@ -32,6 +49,8 @@ def command(
     poll_seconds: float | None,
     max_wait_minutes: float | None,
     stop_after: str | None,
+    force: tuple[str, ...],
+    saved: Path | None,
     as_json: bool,
 ) -> int:
     """Train, benchmark, gate and deploy what the agents declare.
@@ -42,9 +61,13 @@ def command(
     from gitune.notices import project_notices
     from gitune.project import Project
     from gitune.report.terminal import TerminalReporter, print_outcomes
+    from gitune.saved_plan import read_plan
     from gitune.up import outcome_json, run_up
 
+    if saved and retry:
+        raise click.UsageError("no plan holds what --retry does: not with --plan", click.get_current_context())
     project = Project.open(stack)
+    approved = read_plan(saved) if saved else None
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
         outcomes = run_up(
@@ -54,6 +77,8 @@ def command(
             poll_seconds=poll_seconds,
             max_wait_seconds=None if max_wait_minutes is None else max_wait_minutes * 60,
             stop_after_training=stop_after is not None,
+            force=force,
+            approved=approved,
         )
     if as_json:
         click.echo(outcome_json(outcomes))

@@ -67,20 +67,24 @@ def file_facts(file: Path) -> FileFacts:
     return FileFacts(sha256=digest.hexdigest(), size=file.stat().st_size)
 
 
+class Damaged(UserError):
+    """The files are there, and are not what they were."""
+
+
 def verify(folder: Path, manifest: Manifest, shown: str) -> None:
-    """Compare every byte with the manifest, and the examples with the fingerprint. Raises UserError; reads all."""
+    """Compare every byte with the manifest, and the examples with the fingerprint. Raises Damaged; reads all."""
     for name, facts in manifest.files.items():
         if file_facts(folder / name) != facts:
-            raise UserError(f"{shown}/{name} is not what its {MANIFEST_FILE} says", hint=_DAMAGED.format(shown))
-    if _fingerprint(folder) != manifest.fingerprint:
-        raise UserError(f"the examples in {shown} have another fingerprint", hint=_DAMAGED.format(shown))
+            raise Damaged(f"{shown}/{name} is not what its {MANIFEST_FILE} says", hint=_DAMAGED.format(shown))
+    if fingerprint_of(folder) != manifest.fingerprint:
+        raise Damaged(f"the examples in {shown} have another fingerprint", hint=_DAMAGED.format(shown))
 
 
 _DAMAGED = "delete {} and run gitune up where the agent's sources are: it is made again"
 
 
-def _fingerprint(folder: Path) -> str:
-    """As `build_dataset` takes it over the lines: a file is its lines, each ended by a line feed."""
+def fingerprint_of(folder: Path) -> str:
+    """Of the files as they are, taken as `build_dataset` does over the lines: each is ended by a line feed."""
     digest = hashlib.sha256()
     for word, name in ((b"train\n", TRAIN_FILE), (b"validation\n", VALIDATION_FILE)):
         digest.update(word)

@@ -12,7 +12,7 @@ from gitune.benchmark.comparison import Comparison, Difference
 from gitune.benchmark.safety import SafetyEvidence
 from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Scores, Unanswered
-from gitune.report.drift import escaped
+from gitune.report.markdown import escaped
 from gitune.report.text import fit
 
 _TITLES = ("agent", "cases", "baseline", "model", "difference, points", "latency")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gitune.drift import Finding
+from gitune.report.markdown import escaped
 from gitune.report.text import fit
 
 _LONGEST = 1000
@@ -44,13 +44,6 @@ def drift_markdown(findings: Sequence[Finding], stack: str) -> str:
     for title in dict.fromkeys(map(_title, findings)):
         parts += [f"## {escaped(title)}", "\n".join(_table([f for f in findings if _title(f) == title]))]
     return "\n\n".join(parts) + "\n"
-
-
-def escaped(text: str) -> str:
-    """One line that is text to GitHub and nothing else: no markup, no cell, no link, no mention, no reference."""
-    line = fit(text, _LONGEST)
-    coded = re.sub(r"[!-&*+./:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", line)
-    return re.sub(r"&#(?:35|64);", r"\g<0><!-- -->", coded)  # mentions and references are looked for after Markdown
 
 
 def _title(finding: Finding) -> str:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gitune.history import Entry, History
 from gitune.lock_facts import LockFacts
-from gitune.report.drift import escaped
+from gitune.report.markdown import escaped
 from gitune.report.text import fit
 
 _TITLES = (

@@ -168,6 +168,9 @@ def _why_not(outcome: AgentOutcome) -> Iterable[str]:
             yield "hint: mend the cause, then run gitune up --retry"
     if outcome.unjudged:
         yield f"trained, but not benchmarked: {outcome.unjudged}"
+    if outcome.refusal is not None:
+        yield f"{outcome.refusal.version} failed its smoke test and was taken back: {outcome.refusal.reason}"
+        yield "hint: mend the cause, then run gitune up --retry; or gitune rollback, which makes git say so too"
     promotion = outcome.promotion
     if promotion is not None and not promotion.passed:
         for check in promotion.verdict.checks:

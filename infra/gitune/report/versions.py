@@ -9,8 +9,8 @@ from rich.text import Text
 
 from gitune.benchmark.versions import VersionComparison
 from gitune.report.benchmark import benchmarks_markdown, print_comparison
-from gitune.report.drift import escaped
 from gitune.report.history import markdown_table, print_table, shown_value
+from gitune.report.markdown import escaped
 from gitune.report.text import fit
 
 _LONGEST = 1000

@@ -6,6 +6,7 @@ docs/decisions/0011-scale.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import pulumi
@@ -13,16 +14,25 @@ import pulumi
 from gitune.checked import DatasetFacts, dataset_facts
 from gitune.deploy import Route
 from gitune.lock import read_lock
+from gitune.preflight import refuse_by_hand
 from gitune.project import Project, training_requests
 from gitune.resources.dataset import Datasets
 from gitune.resources.deployment import Deployment
+from gitune.resources.host import telling_the_engine
 from gitune.resources.model import FineTunedModel
+from gitune.round import ROUND_VARIABLE
 from gitune.spec import AgentSpec
 
 
 def declare_agents(specs: Sequence[AgentSpec], project: Project) -> None:
-    """Models where the stack declares models, deployments of what is locked where it declares deployments."""
+    """Models where the stack declares models, deployments of what is locked where it declares deployments.
+
+    Raises UserError where a rule refuses.
+    """
     _say_nothing_of_each_step()
+    if ROUND_VARIABLE not in os.environ:  # gitune has judged the pass, where it has started the engine
+        with telling_the_engine():
+            refuse_by_hand(project, specs)
     if "models" in project.stack.declare:
         _declare_models(specs, dataset_facts(specs, project), project)
     if "deployments" in project.stack.declare:
@@ -44,7 +54,7 @@ def _declare_deployments(specs: Sequence[AgentSpec], project: Project) -> None:
         if lock is not None:
             route = Route(spec.name, lock.provider, lock.model_id, lock.version)
             options = pulumi.ResourceOptions(aliases=_aliases(spec))
-            Deployment(spec.name, project.stack.name, spec.alias, route, options)
+            Deployment(spec.name, project.stack.name, spec.alias, route, project.stack.canary, options)
 
 
 def _say_nothing_of_each_step() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pulumi import Input, ResourceOptions, dynamic
 
-from gitune.deploy import Route, read_routes, remove_route, set_route
+from gitune.deploy import Route, read_entries, read_refusals, remove_route, set_route
 from gitune.resources.host import end_with_engine, open_project
 
 
@@ -19,7 +19,7 @@ class DeploymentProvider(dynamic.ResourceProvider):
         end_with_engine()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> dynamic.DiffResult:
-        names = ("alias", "provider", "model_id", "version")
+        names = ("alias", "provider", "model_id", "version", "canary")
         return dynamic.DiffResult(changes=any(_olds.get(name) != _news.get(name) for name in names))
 
     def create(self, props: dict[str, Any]) -> dynamic.CreateResult:
@@ -33,9 +33,11 @@ class DeploymentProvider(dynamic.ResourceProvider):
         return dynamic.UpdateResult(_news)
 
     def read(self, id_: str, props: dict[str, Any]) -> dynamic.ReadResult:
-        route = read_routes(open_project(props["stack"]).routes_file).get(props["alias"])
-        if route != _route(props):
-            props = {**props, "model_id": route.model_id if route else ""}  # drift: the next step mends it
+        """What the alias points to now. A model that failed its smoke test is not put back there by the next pass."""
+        path, alias, wanted = open_project(props["stack"]).routes_file, props["alias"], _route(props)
+        entry, refusal = read_entries(path).get(alias), read_refusals(path).get(alias)
+        if (entry is None or entry.route != wanted) and not (refusal and refusal.of(wanted)):
+            props = {**props, "model_id": entry.route.model_id if entry else ""}  # drift: the next step mends it
         return dynamic.ReadResult(id_, props, props)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
@@ -47,7 +49,9 @@ def _route(props: dict[str, Any]) -> Route:
 
 
 def _set(props: dict[str, Any]) -> None:
-    set_route(open_project(props["stack"]).routes_file, props["alias"], _route(props))
+    project = open_project(props["stack"])
+    test = project.stack.smoke_test is not None
+    set_route(project.routes_file, props["alias"], _route(props), canary=project.stack.canary, test=test)
 
 
 def _remove(props: dict[str, Any]) -> None:
@@ -55,9 +59,11 @@ def _remove(props: dict[str, Any]) -> None:
 
 
 class Deployment(dynamic.Resource, module="gitune", name="Deployment"):
-    """One alias and the model behind it."""
+    """One alias and the model behind it. `canary` is the share of the requests that it answers; None: all."""
 
-    def __init__(self, agent: str, stack: str, alias: str, route: Route, opts: ResourceOptions) -> None:
+    def __init__(
+        self, agent: str, stack: str, alias: str, route: Route, canary: float | None, opts: ResourceOptions
+    ) -> None:
         props: dict[str, Input[Any]] = {
             "agent": agent,
             "stack": stack,
@@ -66,4 +72,6 @@ class Deployment(dynamic.Resource, module="gitune", name="Deployment"):
             "model_id": route.model_id,
             "version": route.version,
         }
+        if canary is not None:
+            props["canary"] = canary
         super().__init__(DeploymentProvider(), agent, props, opts)
