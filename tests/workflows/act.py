@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.conftest import REPOSITORY, Repository
 from tests.repositories import Git
 
@@ -102,7 +100,13 @@ class GitHub:
         return commit
 
     def run(
-        self, workflow: str, event: str, payload: Mapping[str, Any], *, ref: str = "main", secrets: Mapping[str, str] = {}
+        self,
+        workflow: str,
+        event: str,
+        payload: Mapping[str, Any],
+        *,
+        ref: str = "main",
+        secrets: Mapping[str, str] = {},
     ) -> Run:
         """Run a workflow as it is in `ref`."""
         self.runs += 1
@@ -130,10 +134,16 @@ class GitHub:
             command += ["--local-repository", f"{replaced}={_stand_in(replaced)}"]
         for name, value in environment.items():
             command += ["--env", f"{name}={value}"]
-        for name, value in {"GITHUB_TOKEN": "planted-token", "PULUMI_CONFIG_PASSPHRASE": "planted-passphrase", **secrets}.items():
+        for name, value in {
+            "GITHUB_TOKEN": "planted-token",
+            "PULUMI_CONFIG_PASSPHRASE": "planted-passphrase",
+            **secrets,
+        }.items():
             command += ["--secret", f"{name}={value}"]
         done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False, timeout=500)
-        return Run(done.returncode, done.stdout + done.stderr, artifacts, summary.read_text() if summary.is_file() else "")
+        return Run(
+            done.returncode, done.stdout + done.stderr, artifacts, summary.read_text() if summary.is_file() else ""
+        )
 
     def recorded(self) -> list[list[str]]:
         """What was asked of `gitune github`."""
@@ -149,7 +159,7 @@ def _used_actions() -> set[str]:
 
 
 def _stand_in(use: str) -> Path:
-    return ACTIONS / use.split("@")[0].split("/")[1]
+    return ACTIONS / use.split("@", maxsplit=1)[0].split("/")[1]
 
 
 _SETUP = """#!/bin/sh

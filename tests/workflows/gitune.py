@@ -1,4 +1,4 @@
-"""`gitune` as the workflows call it. What is not of this branch yet is only recorded: `gitune github`, plan's files."""
+"""`gitune` as the workflows call it. `gitune github` is recorded, and what it does to branches done."""
 
 from __future__ import annotations
 
@@ -17,29 +17,16 @@ def main(arguments: list[str]) -> int:
         with Path(os.environ["RECORD"]).open("a") as record:
             record.write(json.dumps(arguments[1:]) + "\n")
         return {"propose": propose, "revert": revert}.get(arguments[1], int)()
-    files = {}
-    for option in ("--markdown", "--summary", "--out"):
-        if arguments[0] == "plan" and option in arguments:
-            place = arguments.index(option)
-            files[option] = Path(arguments[place + 1])
-            del arguments[place : place + 2]
-    if arguments[0] == "plan" and "--static" in arguments:
-        arguments.remove("--static")
-    answer = subprocess.run(
-        [sys.executable, "-c", "from gitune.commands import main; main()", *arguments], check=False, stdout=subprocess.PIPE if files else None
-    )
-    for file in files.values():
-        file.write_bytes(answer.stdout)
-    return answer.returncode
+    command = [sys.executable, "-c", "from gitune.commands import main; main()", *arguments]
+    return subprocess.run(command, check=False).returncode
 
 
 def propose() -> int:
     """A branch for each new lock."""
     changed = subprocess.check_output(["git", "status", "--porcelain", "-uall", "agents"], text=True).split()[1::2]
-    for lock in changed:
-        agent = Path(lock).parent.name
+    for agent in sorted({Path(file).parts[1] for file in changed}):
         git("checkout", "-B", f"gitune/lock/{agent}")
-        git("add", lock)
+        git("add", f"agents/{agent}")
         git("commit", "-m", f"Lock {agent}")
         git("push", "--force", "origin", f"gitune/lock/{agent}")
         git("checkout", "main")
@@ -49,7 +36,7 @@ def propose() -> int:
 def revert() -> int:
     """A branch without the merge that failed."""
     git("checkout", "--force", "-B", "gitune/revert")
-    git("revert", "--no-edit", "HEAD")
+    git("revert", "--no-edit", "--mainline", "1", "HEAD")
     git("push", "--force", "origin", "gitune/revert")
     return 0
 

@@ -83,7 +83,9 @@ def test_a_merged_lock_deploys_and_does_not_train() -> None:
     assert "agents/*/model.lock.yaml" in workflow("deploy")["on"]["push"]["paths"]
 
 
-@pytest.mark.parametrize("file", [*WORKFLOWS.values(), *FOLDER.glob("actions/*/action.yml")], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [*WORKFLOWS.values(), *FOLDER.glob("actions/*/action.yml")], ids=lambda file: file.name
+)
 def test_actions_of_others_are_pinned_by_commit_with_their_version(file: Path) -> None:
     for line in file.read_text().splitlines():
         used = re.search(r"uses: (.*)", line)
@@ -91,7 +93,9 @@ def test_actions_of_others_are_pinned_by_commit_with_their_version(file: Path) -
             assert re.fullmatch(r"[\w-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used[1]), line
 
 
-@pytest.mark.parametrize("file", [*WORKFLOWS.values(), *FOLDER.glob("actions/*/action.yml")], ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [*WORKFLOWS.values(), *FOLDER.glob("actions/*/action.yml")], ids=lambda file: file.name
+)
 def test_no_text_of_others_reaches_a_shell_as_code(file: Path) -> None:
     runs = re.findall(r"run: (?:\|.*\n((?:\s{8,}.*\n)+)|(.*))", file.read_text())
     assert not [run for run in runs if "${{" in "".join(run)]

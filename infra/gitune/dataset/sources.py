@@ -138,16 +138,9 @@ def _read_jsonl(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
 
 def _read_json(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
     """A list of objects, one by one, so that each has its line."""
-    with open_plain(file) as stream:
-        content = stream.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            problems.append(Problem(file.shown, 0, "a JSON list of more than 256 MB", "write JSON lines (.jsonl)"))
-            return
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            problems.append(Problem(file.shown, 0, "not UTF-8 text", "save the file as UTF-8"))
-            return
+    text = _json_text(file, problems)
+    if text is None:
+        return
     decoder, place, line, number = json.JSONDecoder(), _skip(text, 0), 1, 0
     if text[place : place + 1] != "[":
         if text.strip():
@@ -180,6 +173,19 @@ def _read_json(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
             line += text.count("\n", counted, place)
             problems.append(Problem(file.shown, line, "not valid JSON: the list has no end", "a list of objects"))
             return
+
+
+def _json_text(file: SourceFile, problems: list[Problem]) -> str | None:
+    with open_plain(file) as stream:
+        content = stream.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        problems.append(Problem(file.shown, 0, "a JSON list of more than 256 MB", "write JSON lines (.jsonl)"))
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(Problem(file.shown, 0, "not UTF-8 text", "save the file as UTF-8"))
+        return None
 
 
 def _skip(text: str, place: int) -> int:
