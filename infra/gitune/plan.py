@@ -75,8 +75,8 @@ class Change:
 
     def as_dict(self) -> dict[str, Any]:
         facts = {"agent": self.agent, "action": self.action, "summary": self.summary, "reasons": list(self.reasons)}
-        facts |= {"candidates": [asdict(one) for one in self.candidates]} if self.candidates else {}
-        return {**facts, "forecast": self.forecast.as_dict()} if self.forecast else facts
+        candidates = {"candidates": [asdict(one) for one in self.candidates]} if self.candidates else {}
+        return {**facts, **candidates, **({"forecast": self.forecast.as_dict()} if self.forecast else {})}
 
 
 def explain_step(step: Step, wishes: Mapping[str, Wish], taken: Round, project: Project) -> Change | None:
@@ -231,6 +231,7 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
 def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
+    specs = load_agents(project.root)
     wanted = wished(project)
     stack = PulumiStack.open(project, wanted)
     deployment = stack.recorded()
@@ -247,7 +248,7 @@ def plan_pass(project: Project) -> Plan:
 
     with handed_over(taken, project) as targets:
         stack.preview(targets, note)
-    rulings = judge_pass(project, load_agents(project.root), deployment, taken.targets)
+    rulings = judge_pass(project, specs, deployment, taken.targets)
     # The engine works on several at a time.
     return Plan(
         tuple(sorted(changes, key=lambda change: change.agent)),

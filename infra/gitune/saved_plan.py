@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,7 @@ class SavedPlan:
     ends: tuple[End, ...] = ()
     problems: tuple[Problem, ...] = ()
     """Of the files. Then there are no changes."""
-    unknown: tuple[str, ...] = field(default=())
+    unknown: tuple[str, ...] = ()
     """What a static plan could not know, in words."""
 
     @property
@@ -122,6 +122,7 @@ def plan_facts(project: Project, engine: str, state: str | None) -> dict[str, An
 
 
 def ends_of(notices: Sequence[Notice]) -> tuple[End, ...]:
+    """What a plan keeps of notices."""
     return tuple(End(n.agent, n.provider, n.what, n.base_model, n.ends, n.hint, n.source) for n in notices)
 
 
@@ -143,6 +144,15 @@ def read_plan(path: Path) -> SavedPlan:
     return plan
 
 
+def read_approved(path: Path) -> SavedPlan:
+    """A saved plan that can be done. Raises InvalidInput, or UserError for one that only tells."""
+    plan = read_plan(path)
+    if plan.state is None:
+        message = "a static plan, or one of files that are not right, only tells; it cannot be done"
+        raise UserError(message, hint=f"save one of the engine's: gitune plan -s {plan.stack} --out FILE")
+    return plan
+
+
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors(include_url=False, include_input=False)[0]
@@ -152,8 +162,6 @@ def _first(error: Exception) -> str:
 
 def check_approved(approved: SavedPlan, now: SavedPlan) -> None:
     """Raises UserError, naming what differs, unless a plan made now does what was approved."""
-    if approved.state is None:
-        raise UserError("a static plan says what was seen in files; it cannot be done", hint="gitune plan --out FILE")
     found = list(differences(approved, now))
     if found:
         lines = "\n".join(f"  {line}" for line in found)
@@ -171,11 +179,12 @@ def differences(before: SavedPlan, now: SavedPlan) -> Iterator[str]:
     if before.settings != now.settings:
         yield f"Pulumi.{now.stack}.yaml says something else"
     for name in sorted(before.agents.keys() | now.agents.keys()):
-        if before.agents.get(name) != now.agents.get(name):
-            what = (
-                "changed" if name in before.agents and name in now.agents else "came" if name in now.agents else "gone"
-            )
-            yield f"agents/{name}: {'its files changed' if what == 'changed' else f'the folder is {what}'}"
+        if name not in before.agents:
+            yield f"agents/{name}: the folder is new"
+        elif name not in now.agents:
+            yield f"agents/{name}: the folder is gone"
+        elif before.agents[name] != now.agents[name]:
+            yield f"agents/{name}: its files changed"
     if before.state != now.state:
         yield "the state: something was recorded since"
     yield from _changes_between(before, now)

@@ -108,7 +108,8 @@ def _print(plan: SavedPlan, project: Project, as_json: bool) -> None:
 
     notices = project_notices(project)
     if as_json:
-        items = [item.as_dict() for item in (*plan.rulings, *plan.changes, *notices)]
+        changes = [change.as_dict() for change in plan.changes]
+        items = [*(one.as_dict() for one in plan.rulings), *changes, *(one.as_dict() for one in notices)]
         click.echo(json.dumps(items, indent=2, ensure_ascii=False))
     else:
         print_rulings(plan.rulings)

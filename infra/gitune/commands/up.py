@@ -61,13 +61,13 @@ def command(
     from gitune.notices import project_notices
     from gitune.project import Project
     from gitune.report.terminal import TerminalReporter, print_outcomes
-    from gitune.saved_plan import read_plan
+    from gitune.saved_plan import read_approved
     from gitune.up import outcome_json, run_up
 
     if saved and retry:
         raise click.UsageError("no plan holds what --retry does: not with --plan", click.get_current_context())
     project = Project.open(stack)
-    approved = read_plan(saved) if saved else None
+    approved = read_approved(saved) if saved else None
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
         outcomes = run_up(

@@ -19,6 +19,7 @@ def escaped(text: str, longest: int = _LONGEST) -> str:
     """One line that is text to GitHub and nothing else: no markup, no cell, no link, no mention, no reference."""
     line = fit(text, longest)
     coded = re.sub(r"[!-&*+./:-@\[-`{-~]", lambda found: f"&#{ord(found[0])};", line)
+    coded = re.sub(r"^-", "&#45;", re.sub(r"^(\d+)\)", r"\1&#41;", coded))  # a list in a list
     coded = re.sub(r"(?i)gh-(?=\d)", r"\g<0><!-- -->", coded)
     return re.sub(r"&#(?:35|64);", r"\g<0><!-- -->", coded)  # mentions and references are looked for after Markdown
 
@@ -34,6 +35,7 @@ def row(cells: Iterable[str]) -> str:
 
 
 def header(*titles: str) -> str:
+    """The first two lines of a table."""
     return row(titles) + f"|{'---|' * len(titles)}\n"
 
 
@@ -43,6 +45,7 @@ def details(summary: str, lines: Sequence[str]) -> str:
 
 
 def bullets(lines: Iterable[str]) -> str:
+    """A list of what is Markdown already."""
     return "".join(f"- {line}\n" for line in lines)
 
 

@@ -212,7 +212,8 @@ def _commands(plans: Sequence[SavedPlan]) -> Iterator[str]:
     if wrong is not None:
         yield f"mend the problems, then {code(f'gitune validate -s {wrong.stack}')}"
     elif blocked is not None:
-        yield f"mend what is refused, or allow it by name (docs/rules.md), then {code(f'gitune plan -s {blocked.stack}')}"
+        again = code(f"gitune plan -s {blocked.stack}")
+        yield f"mend what is refused, or allow it by name (docs/rules.md), then {again}"
     else:
         changed = [plan for plan in plans if plan.changes]
         yield from (f"merge, which does {code(f'gitune up -s {plan.stack}')}" for plan in changed)

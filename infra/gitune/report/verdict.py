@@ -52,7 +52,7 @@ def estimate_of(change: Change) -> Estimate | None:
         return None
     estimates = [estimate for _, estimate in change.forecast.estimates]
     taken = [estimate for one, estimate in zip(change.candidates, estimates, strict=False) if one.taken]
-    return (taken or estimates or [None])[0]
+    return next(iter(taken or estimates), None)
 
 
 def total_usd(changes: Sequence[Change]) -> tuple[Range, int]:
