@@ -128,7 +128,7 @@ class GitHub:
             str(self.act), event, "--workflows", f".github/workflows/{workflow}.yml", "--eventpath", "../event.json",
             "--platform", "ubuntu-latest=-self-hosted", "--action-cache-path", str(folder / "work"),
             "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "1", "--defaultbranch", "main",
-            "--var", f"PULUMI_BACKEND_URL=file://{self.folder}/state?create_dir=true",
+            "--var", "GITUNE=on", "--var", f"PULUMI_BACKEND_URL=file://{self.folder}/state?create_dir=true",
         ]  # fmt: skip
         for replaced in _used_actions():
             command += ["--local-repository", f"{replaced}={_stand_in(replaced)}"]

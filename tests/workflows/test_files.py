@@ -71,6 +71,19 @@ def test_the_plan_runs_no_file_of_the_pull_request() -> None:
         assert local == ["./.gitune/tool/.github/actions/setup"]
 
 
+@pytest.mark.parametrize("name", ["plan", "train", "deploy", "drift"])
+def test_nothing_with_keys_runs_before_somebody_turned_it_on(name: str) -> None:
+    jobs = workflow(name)["jobs"].values()
+    guarded = [job for job in jobs if "environment" in job and not {"train", "benchmark"} & {*_needed(job)}]
+    assert guarded
+    assert all("vars.GITUNE == 'on'" in job["if"] for job in guarded)
+
+
+def _needed(job: dict[str, Any]) -> list[str]:
+    needs = job.get("needs", [])
+    return [needs] if isinstance(needs, str) else needs
+
+
 @pytest.mark.parametrize("name", ["train", "deploy", "drift"])
 def test_a_run_that_works_is_never_cancelled(name: str) -> None:
     concurrency = workflow(name)["concurrency"]
