@@ -64,6 +64,7 @@ def _locked(repository: Repository) -> bool:
 HOSTED = {
     "cli, as the engine starts": Moment("cli", journey.engine_of),
     "cli, as scores are kept": Moment("cli", lambda r: any(_state(r).glob("scores/*.json"))),
+    "cli, as the passport is written": Moment("cli", lambda r: any(r.root.glob("agents/*/passports/*.json"))),
     "cli, as the lock is written": Moment("cli", _locked),
     "engine, as it locks the stack": Moment("engine", _engine_lock),
     "engine, as the dataset is written": Moment("engine", lambda r: any(_state(r).glob("datasets/*/dataset.json"))),

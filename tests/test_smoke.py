@@ -148,3 +148,19 @@ def test_a_deploy_that_is_killed_is_finished_by_the_next(
     entry = read_entries(routes_file(project))["support"]
     assert (entry.route.model_id, entry.untested) == (NEW, False)
     assert NEW in server.asked
+
+
+@pytest.mark.slow
+def test_each_stack_works_while_the_other_is_broken(project: Repository, server: Server, gitune: Gitune) -> None:
+    project.write("Pulumi.training.yaml", yaml.safe_dump({"config": {"gitune:declare": ["models"]}}))
+    data = project.root / "agents" / "support" / "data" / "train.jsonl"
+    kept = data.read_text()
+    data.write_text("not JSON\n")
+    assert up(gitune)["settled"]  # what is locked is deployed, whatever the data of the next training
+    assert gitune("plan", "-s", "training").code == 1
+
+    data.write_text(kept)
+    routes_file(project).write_text('{"routes": {"support": {"agent": 1}}}')
+    planned = gitune("plan", "-s", "training")
+    assert planned.code == 0, planned.err
+    assert "not routes of aliases" in gitune("up", "-s", "production").err

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from gitune.benchmark.cases import load_cases
 from gitune.dataset.chat import as_dicts
-from gitune.deploy import Route, read_routes
+from gitune.deploy import Route, locked_route, read_routes
 from gitune.errors import UserError
 from gitune.hints import did_you_mean
 from gitune.hosted import HostedModel, open_hosted
+from gitune.hosting import target_of
 from gitune.inference import LocalModel
-from gitune.lock import read_lock
 from gitune.project import Project
 from gitune.providers.base import ChatTarget, LocalTarget
 from gitune.spec import AgentSpec, load_agents
@@ -41,7 +41,7 @@ def open_chat(project: Project, alias: str) -> Chat:
         known = f"deployed: {', '.join(routes)}" if routes else "nothing is deployed yet: run gitune up"
         raise UserError(f"no alias '{alias}'", hint=did_you_mean(alias, routes) or known)
     route = routes[alias]
-    model = _open_model(project.provider(route.provider).chat_target(route.model_id))
+    model = _open_model(target_of(project, route))
 
     def complete(messages: list[dict[str, str]]) -> Iterator[str]:
         return model.stream(messages, _MAX_NEW_TOKENS)
@@ -54,10 +54,8 @@ def _routes(project: Project) -> Mapping[str, Route]:
     """What is deployed; where the stack deploys nothing, what its locks say."""
     if "deployments" in project.stack.declare:
         return read_routes(project.routes_file)
-    locks = {spec.alias: read_lock(project.lock_file(spec.name)) for spec in load_agents(project.root)}
-    return {
-        alias: Route(lock.agent, lock.provider, lock.model_id, lock.version) for alias, lock in locks.items() if lock
-    }
+    found = {spec.alias: locked_route(spec, project) for spec in load_agents(project.root)}
+    return {alias: route for alias, route in found.items() if route is not None}
 
 
 def _open_model(target: ChatTarget) -> LocalModel | HostedModel:

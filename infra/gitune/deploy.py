@@ -13,6 +13,9 @@ from typing import Any
 
 from gitune.errors import UserError
 from gitune.files import locked, read_json, write_atomic
+from gitune.lock import read_lock
+from gitune.project import Project
+from gitune.spec import AgentSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,12 @@ class Refusal:
     def of(self, route: Route) -> bool:
         """Whether it is this route that was taken back."""
         return (self.model_id, self.version) == (route.model_id, route.version)
+
+
+def locked_route(spec: AgentSpec, project: Project) -> Route | None:
+    """What the agent's lock wants its alias to answer with. Raises InvalidInput."""
+    lock = read_lock(project.lock_file(spec.name))
+    return None if lock is None else Route(spec.name, lock.provider, lock.model_id, lock.version)
 
 
 def read_routes(path: Path) -> Mapping[str, Route]:

@@ -91,7 +91,7 @@ class Passport(_Value):
 def lock_record(lock: Lock) -> dict[str, Any]:
     """The lock's fields as a passport holds them."""
     fields = {name: value for name, value in asdict(lock).items() if name != "passport"}
-    plain: dict[str, Any] = json.loads(json.dumps(fields))
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=str))  # YAML also knows dates
     return plain
 
 

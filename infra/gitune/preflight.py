@@ -14,7 +14,6 @@ from typing import Any
 from gitune.backend import file_state
 from gitune.deploy import read_routes
 from gitune.errors import InvalidInput, UserError
-from gitune.git import is_repository
 from gitune.lock import Lock, read_lock
 from gitune.lock_facts import LockFacts
 from gitune.notices import ended_base_model
@@ -25,7 +24,7 @@ from gitune.refusals import Deploying, Ruling, Serving, Submitting, find_refusal
 from gitune.spec import AgentSpec
 from gitune.state import resource_outputs
 from gitune.sunset import Use
-from gitune.tag_lock import tag_mismatch
+from gitune.tag_lock import tag_mismatch, tagged_commits
 
 
 def rules_hold(project: Project) -> bool:
@@ -57,10 +56,10 @@ def refuse(rulings: Iterable[Ruling]) -> None:
     """Raises UserError with all that stands."""
     standing = [ruling.refusal for ruling in rulings if ruling.stands]
     if standing:
-        lines = [f"{said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
+        lines = [f"  {said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
         force = " ".join(f"--force {rule}" for rule in dict.fromkeys(said.rule for said in standing))
         hint = f"mend it, or say that it is meant: an allow: in the files, or gitune up {force} (docs/rules.md)"
-        raise UserError("\n".join(["refused, nothing was done", *(f"  {line}" for line in lines)]), hint=hint)
+        raise UserError("\n".join(["refused: this pass submits and deploys nothing", *lines]), hint=hint)
 
 
 def refuse_by_hand(project: Project, specs: Iterable[AgentSpec]) -> None:
@@ -101,7 +100,7 @@ def _deployings(
     project: Project, specs: Mapping[str, AgentSpec], serving: Mapping[str, Serving], today: date
 ) -> Iterator[Deploying]:
     declared = "deployments" in project.stack.declare
-    in_git = is_repository(project.root)
+    tags: Mapping[str, str] | None = None
     for agent in sorted(specs.keys() | serving.keys()):
         lock = read_lock(project.lock_file(agent)) if declared and agent in specs else None
         change = Deploying(agent, serving.get(agent), lock)
@@ -111,7 +110,8 @@ def _deployings(
         passport = _passport(project, change.brought)
         sources = _unlicensed(specs, agent) if passport is None else _unlicensed_of(passport)
         use = Use(agent, change.brought.provider, change.brought.base_model, None)
-        tag = _tag(project, change.brought) if in_git else ""
+        tags = tagged_commits(project.root) if tags is None else tags
+        tag = _tag(project, change.brought, tags)
         ended = ended_base_model(use, project, today)
         yield Deploying(agent, change.serving, lock, passport, tag, sources, ended)
 
@@ -123,9 +123,9 @@ def _passport(project: Project, lock: Lock) -> Passport | None:
         return None
 
 
-def _tag(project: Project, lock: Lock) -> str:
+def _tag(project: Project, lock: Lock, tags: Mapping[str, str]) -> str:
     file = project.lock_file(lock.agent).relative_to(project.root).as_posix()
-    name, wrong = tag_mismatch(project.root, file, lock.agent, LockFacts(lock_record(lock)))
+    name, wrong = tag_mismatch(project.root, tags, file, lock.agent, LockFacts(lock_record(lock)))
     return f"{name}: {wrong}" if wrong else ""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gitune.benchmark.gate import Verdict, judge_together, with_checks
 from gitune.benchmark.models import NamedModel
 from gitune.benchmark.run import Benchmark, Evidence, OnProgress, gather_evidence, open_benchmark
+from gitune.benchmark.safety import SafetyEvidence, count_behaviours
 from gitune.benchmark.safety_gate import judge_safety
 from gitune.benchmark.scores import Unanswered
 from gitune.forecast import recorded_estimate
@@ -70,6 +72,8 @@ def examine(spec: AgentSpec, project: Project, model: TrainedModel, on_progress:
 
 def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str, Promotion]:
     """Judge them together, by agent; write the passport and the lock of each that passes."""
+    if not challengers:
+        return {}
     code = code_record(project)
     verdicts = judge_together([challenger.evidence.contest for challenger in challengers])
     promotions = {}
@@ -82,8 +86,7 @@ def promote(challengers: Sequence[Challenger], project: Project) -> Mapping[str,
             taken = taken_versions(project, lock.agent)
             lock = replace(lock, version=next_version(challenger.previous, lock, taken))
             evidence = challenger.evidence
-            logs = {**_logs(evidence), **_safety_logs(evidence)}
-            write_with_passport(project, lock, code, logs, tuple(_baselines(evidence)))
+            write_with_passport(project, lock, code, _logs(evidence), tuple(_baselines(evidence)))
     return promotions
 
 
@@ -103,18 +106,9 @@ def _logs(evidence: Evidence) -> dict[str, str]:
         found["base"] = evidence.base.log
     if evidence.safety is not None:
         found["safety"] = evidence.safety.challenger.log
+        if not isinstance(evidence.safety.base, Unanswered):
+            found["safety-base"] = evidence.safety.base.log
     return found
-
-
-def _safety_logs(evidence: Evidence) -> dict[str, str]:
-    """Those that the lock has no room for: one for each judge and model."""
-    if evidence.safety is None:
-        return {}
-    found = dict(enumerate(evidence.safety.challenger.logs[1:], 2))
-    logs = {f"safety-{number}": log for number, log in found.items()}
-    base = evidence.safety.base
-    of_base = () if isinstance(base, Unanswered) else base.logs
-    return logs | {f"safety-base-{number}": log for number, log in enumerate(of_base, 1)}
 
 
 def _baselines(evidence: Evidence) -> Iterator[Baseline]:
@@ -124,6 +118,12 @@ def _baselines(evidence: Evidence) -> Iterator[Baseline]:
             yield Baseline(role=role, model_id=None, accuracy=None, reason=scores.reason)
         elif scores is not None:
             yield Baseline(role=role, model_id=scores.model_id, accuracy=round(scores.accuracy, 4))
+
+
+def _safety(evidence: SafetyEvidence) -> dict[str, Any]:
+    """What two judges counted: each number is that of prompts."""
+    counts = count_behaviours(evidence.challenger.found)
+    return {**counts, "judges": [judge.name for judge in evidence.spec.judges]}
 
 
 def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:
@@ -154,6 +154,7 @@ def _lock(challenger: Challenger, verdict: Verdict, estimate: Estimate) -> Lock:
             "latency_seconds": round(evidence.challenger.latency, 3),
             "scorer": spec.benchmark.scorer.kind,
             "runs": spec.benchmark.runs,
+            **({"safety": _safety(evidence.safety)} if evidence.safety else {}),
             "logs": _logs(evidence),
         },
         verdict={

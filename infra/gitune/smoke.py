@@ -12,6 +12,7 @@ from gitune.dataset.chat import as_dicts
 from gitune.deploy import Route, pass_route, read_entries, return_route
 from gitune.errors import GituneError, ProviderError, Unavailable, explain
 from gitune.hosted import open_hosted
+from gitune.hosting import target_of
 from gitune.inference import Messages, loaded_model
 from gitune.project import Project
 from gitune.providers.base import LocalTarget
@@ -72,7 +73,7 @@ def _failure(project: Project, alias: str, route: Route, spec: AgentSpec, asked:
 
 
 def _directly(project: Project, route: Route) -> Ask:
-    target = project.provider(route.provider).chat_target(route.model_id)
+    target = target_of(project, route)
     if isinstance(target, LocalTarget):
         return _on_this_machine(target)
     model = open_hosted(target)

@@ -268,6 +268,32 @@ class SmokeTest(_Value):
     ] = None
 
 
+class VllmServer(_Value):
+    """A vLLM server that adapters are loaded into: `--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+$", description="Such as http://vllm:8000.")]
+    adapters: Annotated[
+        str | None,
+        Field(min_length=1, description="Where the server sees this repository's .gitune; left out: at the same path."),
+    ] = None
+
+
+class ProvisionedThroughput(_Value):
+    """What Bedrock bills by the hour, for each alias."""
+
+    model_units: Annotated[int, Field(ge=1, le=100, description="How many.")] = 1
+    commitment: Annotated[
+        Literal["OneMonth", "SixMonths"] | None, Field(description="Left out: ended at any time, at a higher price.")
+    ] = None
+
+
+class Hosting(_Value):
+    """Where models are put so that they answer."""
+
+    vllm: Annotated[VllmServer | None, Field(description="For adapters of local, ray and huggingface.")] = None
+    bedrock: Annotated[ProvisionedThroughput | None, Field(description="For custom models of bedrock.")] = None
+
+
 class StackSpec(_Value):
     """The `gitune:` config of one Pulumi.<stack>.yaml."""
 
@@ -276,6 +302,9 @@ class StackSpec(_Value):
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
+    hosting: Annotated[
+        Hosting, Field(description="Where models are put; left out: they answer where their provider says.")
+    ] = Hosting()
     canary: Annotated[
         float | None,
         Field(gt=0, lt=1, description="Share of requests that a new version answers; left out: all of them, at once."),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gitune.errors import UserError
-from gitune.git import find_commit, text_at
+from gitune.git import tags_of, text_at
 from gitune.gto import version_tag
 from gitune.lock_facts import LockFacts, read_facts
 
@@ -14,19 +15,23 @@ _FIELDS = ("version", "provider", "model_id", "base_model", "method", "hyperpara
 """With the dataset's fingerprint, what makes a model. Scores may be taken again."""
 
 
-def tag_mismatch(root: Path, file: str, agent: str, lock: LockFacts) -> tuple[str | None, str]:
+def tagged_commits(root: Path) -> dict[str, str]:
+    """The commit of every tag, by name. Nothing outside a repository."""
+    return {tag.name: tag.commit for tag in tags_of(root)}
+
+
+def tag_mismatch(root: Path, tags: Mapping[str, str], file: str, agent: str, lock: LockFacts) -> tuple[str | None, str]:
     """The tag of the lock's version, None where there is none; and what is different in its commit's lock, or nothing.
 
-    `file` is the lock's, below `root`.
+    `tags` are those of `tagged_commits`; `file` is the lock's, below `root`.
     """
     name = version_tag(agent, lock.version or "")
-    commit = find_commit(root, f"refs/tags/{name}")
-    if commit is None:
+    if name not in tags:
         return None, ""
     try:
-        tagged = read_facts(text_at(root, commit, f"./{file}").encode())
+        tagged = read_facts(text_at(root, tags[name], f"./{file}").encode())
     except UserError:
-        return name, f"its commit {commit[:12]} has no {file}"
+        return name, f"its commit {tags[name][:12]} has no {file}"
     return name, tagged.problem or _difference(tagged, lock)
 
 

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gitune.costs import note_spendings
-from gitune.deploy import Refusal, forget_refusals, read_refusals, read_routes
+from gitune.deploy import Refusal, forget_refusals, locked_route, read_refusals, read_routes
 from gitune.errors import ProviderError, UserError, explain
 from gitune.files import try_lock, write_atomic
+from gitune.hosting import host_models
 from gitune.limits import Heard
 from gitune.lock import Lock, read_lock
 from gitune.plan import Change, explain_step, plan_pass
@@ -30,7 +31,7 @@ from gitune.round import Round, handed_over, take_round
 from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
 from gitune.smoke import smoke_tests
-from gitune.spec import AgentSpec, load_agents
+from gitune.spec import AgentSpec, Hosting, load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs
 from gitune.wishes import Wish, wished, within_budgets
@@ -172,11 +173,24 @@ class _Run:
     def engine_pass(self, stage: str) -> None:
         """One pass of the engine towards the round's targets, unless a rule refuses it."""
         self._ask_the_rules()
+        self._host()
         started = time.monotonic()
         with handed_over(self.round, self.project) as targets:
             self._record(self.stack.up(targets, self._on_step, self.reporter.note))
         self._note_spendings()
         self.reporter.stage(stage, time.monotonic() - started)
+
+    def _host(self) -> None:
+        """Put what the locks name where it answers, before an alias is pointed there."""
+        if "deployments" not in self.project.stack.declare or self.project.stack.hosting == Hosting():
+            return
+        refusals = read_refusals(self.project.routes_file)
+        wanted = []
+        for spec in self.specs.values():
+            route, refusal = locked_route(spec, self.project), refusals.get(spec.alias)
+            if route is not None and not (refusal and refusal.of(route)):
+                wanted.append((spec.alias, route))
+        host_models(self.project, wanted, self.reporter.note)
 
     def train_all(self) -> Mapping[str, ModelState]:
         """Passes and waiting, until no model's status can change any more, or patience is at its end."""
@@ -216,6 +230,8 @@ class _Run:
         for one in smoke_tests(self.project, self.specs):
             back = f"{one.back.version} answers again" if one.back else "nothing answers now"
             self.reporter.note(f"  ! {one.agent}: alias {one.alias}: {one.failed.version} was taken back, {back}")
+            if one.back is not None:
+                host_models(self.project, [(one.alias, one.back)], self.reporter.note)
         if self.project.stack.smoke_test is not None:
             self.reporter.stage("smoke test", time.monotonic() - started)
 

@@ -22,7 +22,7 @@ from gitune.lock import Lock, parse_lock, passport_line
 from gitune.lock_facts import LockFacts, read_facts
 from gitune.passport import Evaluation, Passport, lock_record, parse_passport, passport_file
 from gitune.project import Project
-from gitune.tag_lock import tag_mismatch
+from gitune.tag_lock import tag_mismatch, tagged_commits
 
 State = Literal["ok", "broken", "unchecked"]
 
@@ -158,7 +158,7 @@ class _Chain:
             yield "git", "ok", f"as in {commit[:12]}"
         else:
             yield "git", "unchecked", f"the lock is not what {commit[:12]} has: not committed yet"
-        name, wrong = tag_mismatch(root, file, self.agent, read_facts(self.data))
+        name, wrong = tag_mismatch(root, tagged_commits(root), file, self.agent, read_facts(self.data))
         if name is not None:
             yield "tag", "broken" if wrong else "ok", f"{name}: {wrong}" if wrong else name
 

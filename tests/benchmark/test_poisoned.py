@@ -97,4 +97,5 @@ def test_it_fails_the_gate_for_that_reason(
     base = NamedModel("local", DEFAULT_BASE_MODEL, LocalTarget(base_model, None))
     checks = {check.name: check for check in judge_safety(safety.gather(model, base))}
     assert checks[reason].outcome == "fail", checks
-    assert {name for name, check in checks.items() if check.outcome == "fail"} <= {reason, "erosion"}
+    failed = {name for name, check in checks.items() if check.outcome == "fail"}
+    assert failed == ({"harmful", "erosion"} if reason == "harmful" else {reason}), checks

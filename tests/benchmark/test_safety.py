@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from gitune.project import Project
 from gitune.promote import Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job, TrainingRequest
 from gitune.spec import load_agents
-from tests.conftest import Repository, Result, agent_yaml, case, example, jsonl
+from tests.conftest import REPOSITORY, Repository, Result, agent_yaml, case, example, jsonl
 from tests.servers.base import Request, Response, route
 from tests.servers.mistral import KEY, MistralServer
 
@@ -120,7 +122,14 @@ def test_a_model_that_refuses_and_helps_as_its_base_model_does_passes(project: R
     assert refusals.startswith("refusals of benign prompts: 0 → 0 of 64")
     assert "refusal_words finds 96% of the harmful labelled cases" in judges
     lock = yaml.safe_load((project.root / "agents" / "support" / "model.lock.yaml").read_text())
-    assert (project.root / ".gitune" / lock["benchmark"]["logs"]["safety"]).is_file()
+    for log in ("safety", "safety-base"):
+        assert (project.root / ".gitune" / lock["benchmark"]["logs"][log]).is_file()
+    counts = {"harmful_prompts": 64, "harmful": 0, "disputed": 0, "benign_prompts": 64, "refused": 0}
+    assert lock["benchmark"]["safety"] == {**counts, "judges": ["refusal_words", "my_judges:did_it"]}
+    script = [sys.executable, str(REPOSITORY / "scripts" / "recount.py"), "agents/support/model.lock.yaml"]
+    recount = subprocess.run(script, capture_output=True, text=True, check=False, cwd=project.root)
+    assert recount.returncode == 0, recount.stderr
+    assert json.loads(recount.stdout)["safety"]["harmful_prompts"] == 64
 
 
 @pytest.mark.slow
@@ -185,9 +194,11 @@ def test_an_answer_that_could_not_be_had_is_neither_safe_nor_unsafe(project: Rep
     server.garbled = Counter({load_prompts()[4].text: 2})  # once for each model
     first = promoted(project)
     assert outcomes(first)["safety_answers"] == "inconclusive"
-    assert any(
-        "1 of 64" in reason or "1 of 128 answers to safety prompts" in reason for reason in first.verdict.reasons
-    )
+    told = [reason for reason in first.verdict.reasons if "to safety prompts could not be had" in reason]
+    assert [reason.split(" to safety")[0] for reason in told] == [
+        f"1 of 128 answers of {MODEL}",
+        f"1 of 128 answers of {BASE}",
+    ]
     before = sum(server.asked.values())
     assert promoted(project).passed
     assert sum(server.asked.values()) - before <= 2 + 3  # what was missing, and the times
@@ -223,9 +234,17 @@ def test_xstest_is_taken_by_path(tmp_path: Path) -> None:
         ("xstest-1", "benign"),
         ("xstest-2", "harmful"),
     ]
-    path.write_text("id,prompt,label\n1,How?,maybe\n")
-    with pytest.raises(InvalidInput, match="'label' cannot be 'maybe'"):
-        load_prompts(path)
+    for text, said in (
+        (b"id,prompt,label\n1,How?,maybe\n", "xstest.csv:2: 'label' cannot be 'maybe'"),
+        (b"id,prompt,label\n1,,safe\n", "xstest.csv:2: 'prompt' must be text"),
+        (b"label,prompt\nsafe\n", "xstest.csv:2: 'prompt' must be text"),
+        (b"id,prompt,label\n1,How?,safe\n", "no harmful prompt in this file"),
+        (b"id,prompt,label\n1,\xff,safe\n", "not UTF-8 text"),
+    ):
+        path.write_bytes(text)
+        with pytest.raises(InvalidInput) as error:
+            load_prompts(path)
+        assert said in str(error.value.problems[0])
 
 
 @pytest.mark.parametrize(

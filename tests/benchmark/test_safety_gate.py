@@ -68,6 +68,7 @@ def test_a_model_trained_to_refuse_everything_refuses_benign_prompts() -> None:
     assert check.reason.startswith("refusals of benign prompts: 3 → 100 of 100, +97.0 points")
     assert judge_refusals(LIMITS, flags(3, 64), flags(3, 64)).outcome == "pass"
     assert judge_refusals(LIMITS, flags(0, 10), flags(0, 10)).outcome == "inconclusive"
+    assert judge_refusals(LIMITS, [], []).outcome == judge_erosion(LIMITS, [], []).outcome == "inconclusive"
     assert judge_refusals(LIMITS, flags(3, 100), flags(60, 100)).outcome == "pass"
 
 

@@ -61,6 +61,10 @@ class BedrockServer(HttpServer):
         """ARN of a provisioned throughput → ARN of its model."""
         self.deployments: dict[str, str] = {}
         """ARN of a custom model deployment → ARN of its model."""
+        self.throughputs: dict[str, str] = {}
+        """ARN of a provisioned throughput that was ordered → its name."""
+        self.moving: dict[str, tuple[str, int]] = {}
+        """ARN of a throughput → what it moves to, and how many lists it takes."""
         self.provisions_models = False
         """Whether each trained model gets a provisioned throughput, as if an operator bought one at once."""
         self.stopping_seconds = 0.0
@@ -216,29 +220,56 @@ class BedrockServer(HttpServer):
         ]
         return self._page("modelDeploymentSummaries", found, asked)
 
+    @operation("bedrock", "CreateProvisionedModelThroughput")
+    def create_throughput(self, asked: dict[str, Any]) -> dict[str, Any] | Response:
+        if asked["provisionedModelName"] in self.throughputs.values():
+            return aws_error(400, "ValidationException", "The provided name is already in use.")
+        if self._trained(asked["modelId"]) is None:
+            return _missing("model")
+        arn = self._arn("provisioned-model", asked["provisionedModelName"])
+        self.throughputs[arn], self.moving[arn] = asked["provisionedModelName"], (asked["modelId"], 2)
+        return {"provisionedModelArn": arn}
+
+    @operation("bedrock", "UpdateProvisionedModelThroughput")
+    def update_throughput(self, asked: dict[str, Any]) -> dict[str, Any] | Response:
+        if asked["provisionedModelId"] not in self.throughputs:
+            return _missing("provisioned throughput")
+        self.moving[asked["provisionedModelId"]] = (asked["desiredModelId"], 2)
+        return {}
+
     @operation("bedrock", "ListProvisionedModelThroughputs")
     def list_throughputs(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.provisions_models:
             for job in self.jobs.all.values():
                 if self._status(job) == "Completed":
                     self.provision(self._model_arn(job))
+        for arn, (model, left) in list(self.moving.items()):
+            self.moving[arn] = (model, left - 1)
+            if left == 0:
+                self.provisioned[arn] = self.moving.pop(arn)[0]
         found = [
             {
-                "provisionedModelName": "gitune",
+                "provisionedModelName": self.throughputs.get(arn, "gitune"),
                 "provisionedModelArn": arn,
-                "modelArn": model,
-                "desiredModelArn": model,
+                "modelArn": self.provisioned.get(arn, self.moving.get(arn, ("", 0))[0]),
+                "desiredModelArn": self.moving[arn][0] if arn in self.moving else self.provisioned[arn],
                 "foundationModelArn": _base_arn(BASE_MODEL),
                 "modelUnits": 1,
                 "desiredModelUnits": 1,
-                "status": "InService",
+                "status": self._throughput_status(arn),
                 "creationTime": _time(self.clock.now),
                 "lastModifiedTime": _time(self.clock.now),
             }
-            for arn, model in self.provisioned.items()
-            if asked.get("modelArnEquals") in (None, model)
+            for arn in {**self.provisioned, **self.throughputs}
         ]
+        name, model = asked.get("nameContains", ""), asked.get("modelArnEquals")
+        found = [one for one in found if name in str(one["provisionedModelName"]) and model in (None, one["modelArn"])]
         return self._page("provisionedModelSummaries", found, asked)
+
+    def _throughput_status(self, arn: str) -> str:
+        if arn in self.moving:
+            return "Updating" if arn in self.provisioned else "Creating"
+        return "InService"
 
     # --- answers
 

@@ -69,13 +69,20 @@ def load_labelled() -> tuple[Labelled, ...]:
     return tuple(Labelled(**json.loads(line)) for line in _LABELLED.read_text(encoding="utf-8").splitlines())
 
 
+def labelled_fingerprint() -> str:
+    """Hex SHA-256 of gitune's own set: judges who passed on another one are tried again."""
+    return sha256([_LABELLED.read_text(encoding="utf-8")])
+
+
 def _read(path: Path, file: str) -> tuple[list[Prompt], list[Problem]]:
     problems: list[Problem] = []
     prompts = (_read_csv if path.suffix == ".csv" else _read_jsonl)(path, file, problems)
     ids = [prompt.prompt_id for prompt in prompts]
     problems += [Problem(file, 0, f"id '{one}' stands twice") for one in sorted({i for i in ids if ids.count(i) > 1})]
-    if not prompts and not problems:
-        problems.append(Problem(file, 0, "no prompt in this file"))
+    lacking = [label for label in ("harmful", "benign") if all(prompt.label != label for prompt in prompts)]
+    if lacking and not problems:
+        hint = "safety compares what may be done with what may not"
+        problems.append(Problem(file, 0, f"no {lacking[0]} prompt in this file", hint))
     return prompts, problems
 
 
@@ -104,15 +111,20 @@ def _wrong(row: dict[str, Any]) -> str | None:
 
 def _read_csv(path: Path, file: str, problems: list[Problem]) -> list[Prompt]:
     prompts: list[Prompt] = []
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
-        if not {"prompt", "label"} <= set(rows.fieldnames or ()):
-            problems.append(Problem(file, 1, "no columns 'prompt' and 'label'", "XSTest has id, prompt, label"))
-            return prompts
-        for row in rows:
-            label = _XSTEST.get(row["label"], row["label"])
-            if label not in ("harmful", "benign"):
-                problems.append(Problem(file, rows.line_num, f"'label' cannot be {row['label']!r}", "safe, unsafe"))
-            else:
-                prompts.append(Prompt(f"xstest-{row.get('id') or rows.line_num}", row["prompt"], label))  # type: ignore[arg-type]
+    try:
+        rows = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
+    except UnicodeDecodeError:
+        problems.append(Problem(file, 0, "not UTF-8 text", "save the file as UTF-8"))
+        return prompts
+    if not {"prompt", "label"} <= set(rows.fieldnames or ()):
+        problems.append(Problem(file, 1, "no columns 'prompt' and 'label'", "XSTest has id, prompt, label"))
+        return prompts
+    for row in rows:
+        label = _XSTEST.get(row["label"], row["label"])
+        if label not in ("harmful", "benign"):
+            problems.append(Problem(file, rows.line_num, f"'label' cannot be {row['label']!r}", "safe, unsafe"))
+        elif not (row["prompt"] or "").strip():
+            problems.append(Problem(file, rows.line_num, "'prompt' must be text that is not empty"))
+        else:
+            prompts.append(Prompt(f"xstest-{row.get('id') or rows.line_num}", row["prompt"], label))  # type: ignore[arg-type]
     return prompts

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gitune.deploy import Route
 from gitune.errors import UserError
+from gitune.hosting import target_of
 from gitune.project import Project
 from gitune.providers.base import ChatTarget
 
@@ -24,7 +25,7 @@ def serve(project: Project, host: str, port: int, token: str | None, say: Callab
         raise UserError("the gateway needs starlette, httpx and uvicorn", hint="pip install 'gitune[serve]'") from error
 
     def find_target(route: Route) -> ChatTarget:
-        return project.provider(route.provider).chat_target(route.model_id)
+        return target_of(project, route)
 
     routes = RoutesFile(project.routes_file)
     aliases = sorted(routes.entries())

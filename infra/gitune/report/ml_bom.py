@@ -18,6 +18,7 @@ from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
+from cyclonedx.spdx import fixup_id
 from cyclonedx.validation.json import JsonStrictValidator
 
 from gitune.passport import Passport
@@ -74,11 +75,20 @@ def _dataset(passport: Passport) -> Iterator[Component]:
         type=ComponentType.DATA,
         version=fingerprint,
         bom_ref=_DATASET,
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=fingerprint)],
-        licenses=[DisjunctiveLicense(name=licence) for licence in licences],
-        properties=[Property(name=f"gitune:sha256:{name}", value=facts.sha256) for name, facts in files.items()]
-        + [Property(name=f"gitune:source:{source.file}", value=source.sha256 or "not pinned") for source in sources],
+        licenses=[_licence(licence) for licence in licences],
+        components=[_file(f"{_DATASET}/{name}", name, facts.sha256) for name, facts in files.items()]
+        + [_file(f"source/{source.file}", source.file, source.sha256) for source in sources],
     )
+
+
+def _licence(told: str) -> DisjunctiveLicense:
+    known = fixup_id(told)
+    return DisjunctiveLicense(id=known) if known else DisjunctiveLicense(name=told)
+
+
+def _file(bom_ref: str, name: str, sha256: str | None) -> Component:
+    hashes = [HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if sha256 else []
+    return Component(name=name, type=ComponentType.FILE, bom_ref=bom_ref, hashes=hashes)
 
 
 def _properties(passport: Passport, sha256: str) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ def print_links(links: Sequence[Link]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("agent", "link", "state", "detail"):
-        table.add_column(title, no_wrap=title != "detail")
+        table.add_column(title, no_wrap=title != "detail", overflow="fold")
     for link in links:
         table.add_row(link.agent, link.name, Text(link.state, _STYLES[link.state]), Text(link.detail))
     console.print(table)

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 import pulumi
 
 from gitune.checked import DatasetFacts, dataset_facts
-from gitune.deploy import Route
-from gitune.lock import read_lock
+from gitune.deploy import locked_route
 from gitune.preflight import refuse_by_hand
 from gitune.project import Project, training_requests
 from gitune.resources.dataset import Datasets
@@ -50,9 +49,8 @@ def _declare_models(specs: Sequence[AgentSpec], facts: Mapping[str, DatasetFacts
 
 def _declare_deployments(specs: Sequence[AgentSpec], project: Project) -> None:
     for spec in specs:
-        lock = read_lock(project.lock_file(spec.name))
-        if lock is not None:
-            route = Route(spec.name, lock.provider, lock.model_id, lock.version)
+        route = locked_route(spec, project)
+        if route is not None:
             options = pulumi.ResourceOptions(aliases=_aliases(spec))
             Deployment(spec.name, project.stack.name, spec.alias, route, project.stack.canary, options)
 
