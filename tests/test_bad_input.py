@@ -105,7 +105,7 @@ FILES: dict[str, tuple[str, str | bytes, str]] = {
         _messages(("user", "x"), ("system", "y"), ("assistant", "z")),
         f"{TRAIN}:1: only the first message may have role system",
     ),
-    "huge line": (TRAIN, '{"messages": "' + "x" * 1_100_000 + '"}\n', f"{TRAIN}:1: a line of 1.1 MB"),
+    "huge line": (TRAIN, '{"messages": "' + "x" * 1_100_000 + '"}\n', f"{TRAIN}:1: a line of more than 1 MB"),
     "duplicate example": (TRAIN, GOOD + GOOD, f"{TRAIN}:2: the same example as {TRAIN}:1"),
     "case without target": (
         CASES,

@@ -14,6 +14,7 @@ from gitune.files import write_atomic
 from gitune.yaml_source import parse_yaml
 
 _SHORT = 180
+MAX_BYTES = 1_000_000
 _HEADER = "# Written by gitune. Merging this file deploys the model; reverting it rolls back.\n"
 
 
@@ -48,6 +49,8 @@ def read_lock(path: Path) -> Lock | None:
     """The lock, or None when there is no file. Raises InvalidInput for one that is not a lock."""
     if not path.is_file():
         return None
+    if path.stat().st_size > MAX_BYTES:
+        raise InvalidInput([Problem(str(path), 0, "not a lock: larger than 1 MB", "restore the file with git")])
     return parse_lock(path.read_bytes(), str(path))
 
 

@@ -21,6 +21,7 @@ from gitune.store_url import check_store_url
 from gitune.yaml_source import Path_, YamlSource, parse_yaml
 
 _RELATIVE = re.compile(r"^\d{1,4}(\.\d{1,4})? ?%$")
+MAX_SPEC_BYTES = 1_000_000
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,38}[a-z0-9]")
 Scalar: typing.TypeAlias = bool | int | float | str | list[str] | None
 Severity: typing.TypeAlias = Literal["error", "drop", "warn", "off"]
@@ -422,6 +423,8 @@ def _read_agent(folder: Path, root: Path, edited: bytes | None) -> tuple[AgentSp
         problems.append(Problem(shown, 0, f"bad agent name '{folder.name}' (the folder is the name)", hint))
     if path.resolve() != root.resolve() / shown:
         return None, [*problems, Problem(shown, 0, "agent.yaml must not be a symbolic link")]
+    if path.stat().st_size > MAX_SPEC_BYTES:
+        return None, [*problems, Problem(shown, 0, "agent.yaml is larger than 1 MB", "examples belong into data files")]
     source = parse_yaml(path.read_bytes() if edited is None else edited, shown)
     if source.problems:
         return None, [*problems, *source.problems]

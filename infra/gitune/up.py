@@ -74,6 +74,19 @@ class AgentOutcome:
         return trained and passed and (self.deployed or not (self.served and locked))
 
     @property
+    def goes_on(self) -> bool:
+        """Nothing is wrong: the training is queued or runs, and the next `gitune up` takes it from there."""
+        return self.state is not None and self.state.status in ("queued", "running")
+
+    @property
+    def new_model(self) -> bool:
+        """A model is trained that is not the locked one."""
+        state = self.state
+        if state is None or state.status != "succeeded":
+            return False
+        return self.lock is None or self.lock.model_id != state.model_id
+
+    @property
     def standing(self) -> Lock | None:
         """The lock, where it already rested on the evidence that the trained model would be judged by."""
         state, lock = self.state, self.lock
@@ -87,15 +100,18 @@ def run_up(
     *,
     retry_failed: bool = False,
     poll_seconds: float | None = None,
+    max_wait_seconds: float | None = None,
+    stop_after_training: bool = False,
     force: Collection[str] = (),
     approved: SavedPlan | None = None,
 ) -> tuple[AgentOutcome, ...]:
     """Train, benchmark, gate, lock and deploy every agent of the stack; what is done already is not done again.
 
-    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local. May
-    be killed at any moment and called again. `force` names rules that are not to refuse. With `approved` nothing is
-    done unless a plan made now does the same. Raises InvalidInput before anything is started, UserError before a pass
-    that a rule refuses or nobody approved, and EngineError.
+    `poll_seconds` is the longest pause between two questions to the providers; None: 15, or 1 where all is local.
+    After `max_wait_seconds` no job is waited for any more: what is trained by then is benchmarked, and the jobs go on.
+    `stop_after_training` ends before any benchmark. May be killed at any moment and called again. `force` names rules
+    that are not to refuse. With `approved` nothing is done unless a plan made now does the same. Raises InvalidInput
+    before anything is started, UserError before a pass that a rule refuses or nobody approved, and EngineError.
     """
     wishes = wished(project)
     with _only_one_up(project, reporter):
@@ -105,11 +121,11 @@ def run_up(
         stack.mend(reporter.note)
         if retry_failed:
             forget_refusals(project.routes_file)
-        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, force)
+        run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, max_wait_seconds, force)
         states = run.train_all()
-        promotions = run.promote_all(states)
+        promotions = {} if stop_after_training else run.promote_all(states)
         if run.must_record(states, promotions):
-            run.engine_pass("deploying")
+            run.engine_pass("deploying" if promotions else "recording")
         run.smoke_test()
         return run.outcomes(states, promotions)
 
@@ -125,6 +141,7 @@ class _Run:
         reporter: Reporter,
         retry: bool,
         poll_seconds: float | None,
+        max_wait_seconds: float | None,
         force: Collection[str],
     ) -> None:
         self.project = project
@@ -135,6 +152,8 @@ class _Run:
         self.overridden: set[Ruling] = set()
         """What was told of them."""
         self.started = time.time()
+        self.patience = float("inf") if max_wait_seconds is None else max_wait_seconds
+        """Seconds that may still be spent on waiting for providers."""
         self.changes: list[Change] = []
         self.unjudged: dict[str, str] = {}
         """Agents whose model could not be asked, and why."""
@@ -174,7 +193,7 @@ class _Run:
         host_models(self.project, wanted, self.reporter.note)
 
     def train_all(self) -> Mapping[str, ModelState]:
-        """Passes and waiting, until no model's status can change any more."""
+        """Passes and waiting, until no model's status can change any more, or patience is at its end."""
         while True:
             self.engine_pass("reconciling" if self.wishes else "deploying")
             self.round = self._look()
@@ -281,10 +300,14 @@ class _Run:
         return taken
 
     def _wait(self) -> None:
-        """Ask the providers until the engine has something to do, or nothing is left to wait for."""
+        """Ask the providers until the engine has something to do, nothing is left to wait for, or it took too long."""
         started = time.monotonic()
         polls = 0
         while not (self.round.due or self.round.settled):
+            left = self.patience - (time.monotonic() - started)
+            if left <= 0:
+                self.reporter.note("waited long enough: the jobs go on, and the next run goes on from here")
+                break
             states = self.round.states
             self.reporter.jobs({agent: job for agent, job in self.round.jobs.items() if job.live}, states)
             self._expect_answers()
@@ -292,10 +315,12 @@ class _Run:
             seconds = next_poll_seconds(polls, longest=self.poll_seconds or (1.0 if near else 15.0))
             if self.round.until is not None:
                 seconds = max(0.1, min(seconds, self.round.until - time.time()))
-            time.sleep(seconds)
+            time.sleep(min(seconds, left))
             self.round = self._look()
             polls += 1
-        self.reporter.stage("training", time.monotonic() - started)
+        took = time.monotonic() - started
+        self.patience -= took
+        self.reporter.stage("training", took)
 
     def _expect_answers(self) -> None:
         """Raises UserError where waiting would not end: a job runs, and nobody will tell us of its end."""
@@ -343,6 +368,8 @@ def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
         "agent": outcome.spec.name,
         "alias": outcome.spec.alias,
         "settled": outcome.settled,
+        "goes_on": outcome.goes_on,
+        "new_model": outcome.new_model,
         "model": outcome.state.outputs() if outcome.state else None,
         "version": outcome.lock.version if outcome.lock else None,
         "verdict": verdict,

@@ -31,6 +31,8 @@ class MistralServer(HttpServer):
         self.files: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
         self.archived: set[str] = set()
+        self.mute: set[str] = set()
+        """Models that answer with nothing."""
         self.known_models: dict[str, str] = {}
         """Fine-tuned models from before: ID → base model."""
         self.known_training: dict[str, bytes] = {}
@@ -156,6 +158,7 @@ class MistralServer(HttpServer):
         answer = self._answer(asked["model"], asked["messages"])
         if answer is None:
             return self.error(404, f"Model {asked['model']} not found")
+        answer = "" if asked["model"] in self.mute else answer
         whole = {"id": f"chat-{self.next_number()}", "model": asked["model"], "created": int(self.clock.now)}
         usage = {"prompt_tokens": len(str(asked["messages"])) // 4, "completion_tokens": len(answer) // 4 + 1}
         usage["total_tokens"] = sum(usage.values())

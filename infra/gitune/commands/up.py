@@ -33,11 +33,22 @@ from gitune.commands import json_option, program_name, stack_option
     type=click.Path(dir_okay=False, path_type=Path),
     help="Plan again first, and do nothing unless it is this saved plan.",
 )
+@click.option(
+    "--max-wait",
+    "max_wait_minutes",
+    type=click.FloatRange(min=0),
+    help="Stop waiting for providers after so many minutes; their jobs go on.  [default: wait to the end]",
+)
+@click.option(
+    "--stop-after", type=click.Choice(["training"]), help="Train only; the next run benchmarks what is trained."
+)
 @json_option
 def command(
     stack: str,
     retry: bool,
     poll_seconds: float | None,
+    max_wait_minutes: float | None,
+    stop_after: str | None,
     force: tuple[str, ...],
     saved: Path | None,
     as_json: bool,
@@ -45,7 +56,7 @@ def command(
     """Train, benchmark, gate and deploy what the agents declare.
 
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
-    with 0 when every agent is settled.
+    with 0 when every agent is settled; with --max-wait or --stop-after also when the rest is for the next run.
     """
     from gitune.notices import project_notices
     from gitune.project import Project
@@ -60,10 +71,23 @@ def command(
     with TerminalReporter() as reporter:
         reporter.notices(project_notices(project))
         outcomes = run_up(
-            project, reporter, retry_failed=retry, poll_seconds=poll_seconds, force=force, approved=approved
+            project,
+            reporter,
+            retry_failed=retry,
+            poll_seconds=poll_seconds,
+            max_wait_seconds=None if max_wait_minutes is None else max_wait_minutes * 60,
+            stop_after_training=stop_after is not None,
+            force=force,
+            approved=approved,
         )
     if as_json:
         click.echo(outcome_json(outcomes))
     else:
         print_outcomes(outcomes, program_name())
-    return 0 if all(outcome.settled for outcome in outcomes) else 1
+    fine = [
+        outcome.settled
+        or (max_wait_minutes is not None and outcome.goes_on)
+        or (stop_after is not None and outcome.new_model)
+        for outcome in outcomes
+    ]
+    return 0 if all(fine) else 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -98,8 +98,8 @@ def as_dicts(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 def read_jsonl(path: Path, file: str, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of each line that holds one; the others are appended to `problems`."""
     before = len(problems)
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, start=1):
+    with path.open("rb") as stream:
+        for number, (_, raw) in enumerate(whole_lines(stream), start=1):
             if len(problems) - before >= MAX_PROBLEMS:
                 problems.append(more_problems(file, number))
                 return
@@ -108,6 +108,18 @@ def read_jsonl(path: Path, file: str, problems: list[Problem]) -> Iterator[tuple
             value = parse_line(raw, file, number, problems)
             if value is not None:
                 yield number, value
+
+
+def whole_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines, and where each begins. One that is longer than any may be is cut, so that it cannot fill the memory."""
+    start = 0
+    while raw := stream.readline(MAX_LINE_BYTES + 2):
+        end, more = start + len(raw), raw
+        while len(more) > MAX_LINE_BYTES and not more.endswith(b"\n"):
+            more = stream.readline(MAX_LINE_BYTES + 2)
+            end += len(more)
+        yield start, raw
+        start = end
 
 
 def more_problems(file: str, line: int) -> Problem:
@@ -126,7 +138,7 @@ def first_problems(problems: Iterable[Problem]) -> list[Problem]:
 def parse_line(raw: bytes, file: str, line: int, problems: list[Problem]) -> dict[str, Any] | None:
     """The object on one line; None and a problem if there is none."""
     if len(raw) > MAX_LINE_BYTES:
-        problems.append(Problem(file, line, f"a line of {len(raw) / 1e6:.1f} MB", "one example a line, at most 1 MB"))
+        problems.append(Problem(file, line, "a line of more than 1 MB", "one example a line"))
         return None
     try:
         text = raw.decode("utf-8-sig" if line == 1 else "utf-8")

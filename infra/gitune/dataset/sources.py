@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
 
-from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, json_detail, more_problems, parse_line
+from gitune.dataset.chat import MAX_LINE_BYTES, MAX_PROBLEMS, json_detail, more_problems, parse_line, whole_lines
 from gitune.errors import Problem
 
 Kind: TypeAlias = Literal["jsonl", "json", "csv", "tsv", "parquet", "foreign"]
+MAX_JSON_BYTES = 256_000_000  # a list is read as a whole
+
 Row: TypeAlias = tuple[int, int, dict[str, Any]]
 """Position (bytes into the plain text of JSONL, else the number of the row), line or row from 1, and the value."""
 
@@ -122,10 +124,9 @@ def read_rows(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
 
 
 def _read_jsonl(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
-    position, most = 0, len(problems) + MAX_PROBLEMS
+    most = len(problems) + MAX_PROBLEMS
     with open_plain(file) as stream:
-        for line, raw in enumerate(stream, start=1):
-            start, position = position, position + len(raw)
+        for line, (start, raw) in enumerate(whole_lines(stream), start=1):
             if not raw.strip():
                 continue
             value = parse_line(raw, file.shown, line, problems)
@@ -137,12 +138,9 @@ def _read_jsonl(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
 
 def _read_json(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
     """A list of objects, one by one, so that each has its line."""
-    with open_plain(file) as stream:
-        try:
-            text = stream.read().decode("utf-8-sig")
-        except UnicodeDecodeError:
-            problems.append(Problem(file.shown, 0, "not UTF-8 text", "save the file as UTF-8"))
-            return
+    text = _json_text(file, problems)
+    if text is None:
+        return
     decoder, place, line, number = json.JSONDecoder(), _skip(text, 0), 1, 0
     if text[place : place + 1] != "[":
         if text.strip():
@@ -175,6 +173,19 @@ def _read_json(file: SourceFile, problems: list[Problem]) -> Iterator[Row]:
             line += text.count("\n", counted, place)
             problems.append(Problem(file.shown, line, "not valid JSON: the list has no end", "a list of objects"))
             return
+
+
+def _json_text(file: SourceFile, problems: list[Problem]) -> str | None:
+    with open_plain(file) as stream:
+        content = stream.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        problems.append(Problem(file.shown, 0, "a JSON list of more than 256 MB", "write JSON lines (.jsonl)"))
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(Problem(file.shown, 0, "not UTF-8 text", "save the file as UTF-8"))
+        return None
 
 
 def _skip(text: str, place: int) -> int:

@@ -22,6 +22,7 @@ from typing import IO
 
 import msgspec
 
+from gitune.dataset.chat import MAX_LINE_BYTES
 from gitune.dataset.formats import Reader
 from gitune.dataset.scan import Part, scan_block
 from gitune.errors import Problem, UserError
@@ -67,11 +68,14 @@ def read_block(path: Path, offset: int, size: int) -> tuple[int, bytes]:
 
 
 def _next_line(file: IO[bytes], offset: int) -> int:
-    """Where the first line begins that does not begin before `offset`; no more than the file has."""
+    """Where the first line begins that does not begin before `offset`; no more than the file has.
+
+    A line that is longer than any may be is cut there, and refused: it is not read by every block that it spans.
+    """
     if not offset:
         return 0
     file.seek(offset - 1)
-    return offset - 1 + len(file.readline())
+    return offset - 1 + len(file.readline(MAX_LINE_BYTES + 2))
 
 
 @dataclass(frozen=True, slots=True)

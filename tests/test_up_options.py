@@ -1,0 +1,65 @@
+"""`gitune up` in CI: it does not wait for hours, and a stack that only deploys asks no provider."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from gitune.lock import read_lock
+from tests.conftest import Repository
+from tests.journey import add_hosted_agents, call
+from tests.servers import mistral
+
+pytestmark = pytest.mark.slow
+UP = ("up", "-s", "training", "--json")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[mistral.MistralServer]:
+    with mistral.MistralServer() as server:
+        monkeypatch.setenv("MISTRAL_API_KEY", mistral.KEY)
+        monkeypatch.setenv("MISTRAL_BASE_URL", server.url)
+        yield server
+
+
+def test_the_wait_ends_and_the_next_run_goes_on(repository: Repository, server: mistral.MistralServer) -> None:
+    add_hosted_agents(repository, "mistral", 1)
+    first = call(repository, *UP, "--stop-after", "training", "--max-wait", "0")
+    (told,) = json.loads(first.out)
+    assert (first.code, told["goes_on"], told["new_model"], told["settled"]) == (0, True, False, False), first.err
+    assert "the next run goes on" in first.err
+
+    server.clock.advance(3600)
+    second = call(repository, *UP, "--stop-after", "training", "--max-wait", "0")
+    (told,) = json.loads(second.out)
+    assert (second.code, told["goes_on"], told["new_model"], told["verdict"]) == (0, False, True, None), second.err
+    assert read_lock(repository.root / "agents/agent-0/model.lock.yaml") is None
+    assert not list((repository.root / ".gitune").glob("scores/*"))
+
+    third = call(repository, *UP)
+    (told,) = json.loads(third.out)
+    assert (third.code, told["settled"], told["new_model"], told["verdict"]) == (0, True, False, "pass"), third.err
+    assert len(server.jobs.all) == 1
+
+
+def test_a_stack_of_deployments_deploys_the_locks_and_asks_nobody(
+    repository: Repository, server: mistral.MistralServer
+) -> None:
+    add_hosted_agents(repository, "mistral", 2)
+    config = {"gitune:declare": ["deployments"], "gitune:locks": "agents", "gitune:routes": ".gitune/routes.json"}
+    repository.write("Pulumi.production.yaml", yaml.safe_dump({"config": config}))
+    server.seconds_per_request = 120
+    assert call(repository, *UP).code == 0
+    (repository.root / "agents/agent-1/model.lock.yaml").unlink()  # not trained yet
+    asked = len(server.requests)
+    plan = call(repository, "plan", "-s", "production", "--json")
+    assert [(change["agent"], change["action"]) for change in json.loads(plan.out)] == [("agent-0", "deploy")], plan.err
+    done = call(repository, "up", "-s", "production", "--json")
+    assert done.code == 0, done.err
+    assert [(told["deployed"], told["settled"]) for told in json.loads(done.out)] == [(True, True), (False, True)]
+    again = call(repository, "up", "-s", "production", "--json")
+    assert [told["changes"] for told in json.loads(again.out)] == [[], []]
+    assert len(server.requests) == asked

@@ -1,0 +1,172 @@
+"""Runs the workflows for real, without GitHub: `act` on this machine, a bare repository as origin, stand-ins for
+actions that come from github.com. Of a job's set-up only the installation is replaced: `gitune` is the one under test.
+
+act knows no environments with their approvals and own secrets: who calls it decides what a run gets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import REPOSITORY, Repository
+from tests.repositories import Git
+
+VERSION = "v0.2.89"
+NAME = "example/agents"
+BUILD_SECONDS = 120
+ACTIONS = Path(__file__).parent / "actions"
+COMMAND = Path(__file__).parent / "gitune.py"
+
+
+def find_act() -> Path | str:
+    """act, built once from the Go module proxy into the user's cache; or why there is none."""
+    tools = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gitune" / "bin"
+    act = tools / f"act-{VERSION}"
+    tools.mkdir(parents=True, exist_ok=True)
+    with (tools / "act.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if act.is_file():
+            return act
+        if shutil.which("go") is None:
+            return "no Go to build act with"
+        with tempfile.TemporaryDirectory() as work:
+            environment = {**os.environ, "GOPATH": work, "GOCACHE": f"{work}/build", "GOFLAGS": "-trimpath -modcacherw"}
+            command = ["go", "install", f"github.com/nektos/act@{VERSION}"]
+            try:
+                built = subprocess.run(
+                    command, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS
+                )
+            except subprocess.TimeoutExpired:
+                return f"act was not built within {BUILD_SECONDS} s"
+            if built.returncode:
+                return f"act could not be built: {built.stderr[-300:]}"
+            shutil.move(f"{work}/bin/act", act)
+    return act
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a workflow."""
+
+    code: int
+    log: str
+    artifacts: Path
+    summary: str
+
+    def jobs(self, outcome: str) -> set[str]:
+        """Jobs that ended so: succeeded or failed."""
+        return set(re.findall(rf"\[[^/\]]+/([^\]]+?)\s*\].*Job {outcome}", self.log))
+
+
+@dataclass
+class GitHub:
+    """What GitHub is to the workflows: the repository, and whoever starts a run."""
+
+    folder: Path
+    act: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of every step, such as where a local server is."""
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.origin = self.folder / "origin.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", self.origin], check=True)
+        self.git = Git(self.folder / "clone")
+        self.git("remote", "add", "origin", str(self.origin))
+        self.repository = Repository(self.git.root)
+        for name in (".github", "infra/__main__.py", "Pulumi.yaml", "Pulumi.training.yaml", "Pulumi.production.yaml"):
+            target = self.git.root / name
+            target.parent.mkdir(exist_ok=True)
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+            copy(REPOSITORY / name, target)
+        self.repository.write(".gitignore", ".gitune/\n.venv/\n")
+        self.repository.write("scripts/gitune", _SETUP.format(python=sys.executable, command=COMMAND)).chmod(0o755)
+
+    def push(self, message: str, branch: str = "main") -> str:
+        """Commit everything and push it."""
+        commit = self.git.commit(message)
+        self.git("push", "--quiet", "origin", f"HEAD:{branch}")
+        return commit
+
+    def run(
+        self,
+        workflow: str,
+        event: str,
+        payload: Mapping[str, Any],
+        *,
+        ref: str = "main",
+        secrets: Mapping[str, str] = {},
+    ) -> Run:
+        """Run a workflow as it is in `ref`."""
+        self.runs += 1
+        folder = self.folder / f"run-{self.runs}-{workflow}"
+        source = folder / "source"
+        subprocess.run(["git", "clone", "--quiet", self.origin, source], check=True)
+        subprocess.run(["git", "checkout", "--quiet", "-B", "main", f"origin/{ref}"], cwd=source, check=True)
+        subprocess.run(["git", "remote", "set-url", "origin", f"https://github.com/{NAME}"], cwd=source, check=True)
+        (folder / "event.json").write_text(json.dumps({"repository": {"full_name": NAME}, **payload}))
+        artifacts, summary = folder / "artifacts", folder / "summary.md"
+        artifacts.mkdir()
+        environment = {
+            "ORIGIN": str(self.origin),
+            "ARTIFACTS": str(artifacts),
+            "RECORD": str(self.folder / "record.jsonl"),
+            **self.environment,
+        }
+        command = [
+            str(self.act), event, "--workflows", f".github/workflows/{workflow}.yml", "--eventpath", "../event.json",
+            "--platform", "ubuntu-latest=-self-hosted", "--action-cache-path", str(folder / "work"),
+            "--no-skip-checkout", "--no-cache-server", "--concurrent-jobs", "1", "--defaultbranch", "main",
+            "--var", "GITUNE=on", "--var", f"PULUMI_BACKEND_URL=file://{self.folder}/state?create_dir=true",
+        ]  # fmt: skip
+        for replaced in _used_actions():
+            command += ["--local-repository", f"{replaced}={_stand_in(replaced)}"]
+        for name, value in environment.items():
+            command += ["--env", f"{name}={value}"]
+        for name, value in {
+            "GITHUB_TOKEN": "planted-token",
+            "PULUMI_CONFIG_PASSPHRASE": "planted-passphrase",
+            **secrets,
+        }.items():
+            command += ["--secret", f"{name}={value}"]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False, timeout=500)
+        return Run(
+            done.returncode, done.stdout + done.stderr, artifacts, summary.read_text() if summary.is_file() else ""
+        )
+
+    def recorded(self) -> list[list[str]]:
+        """What was asked of `gitune github`."""
+        record = self.folder / "record.jsonl"
+        return [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
+
+
+def _used_actions() -> set[str]:
+    """name@commit of every action that comes from github.com and has a stand-in here."""
+    files = [*REPOSITORY.glob(".github/workflows/*.yml"), *REPOSITORY.glob(".github/actions/*/action.yml")]
+    used = {use for file in files for use in re.findall(r"uses: ([\w-]+/[\w-]+@[0-9a-f]{40})", file.read_text())}
+    return {use for use in used if _stand_in(use).is_dir()}
+
+
+def _stand_in(use: str) -> Path:
+    return ACTIONS / use.split("@", maxsplit=1)[0].split("/")[1]
+
+
+_SETUP = """#!/bin/sh
+# In place of the installation: the gitune under test.
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+mkdir -p "$root/.venv/bin"
+printf '#!/bin/sh\\nexec {python} {command} "$@"\\n' > "$root/.venv/bin/gitune"
+chmod +x "$root/.venv/bin/gitune"
+exec "$root/.venv/bin/gitune" "$@"
+"""
