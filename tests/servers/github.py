@@ -256,6 +256,11 @@ class GitHubServer(HttpServer):
     def get_ref(self, request: Request) -> Response:
         return self._ref(request.parts["branch"])
 
+    @route("GET", "/repos/example/agents/git/matching-refs/heads/(?P<prefix>.+)")
+    def match_refs(self, request: Request) -> Response:
+        found = self.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").split()
+        return self._page(request, [self._ref(one).body for one in found if one.startswith(request.parts["prefix"])])
+
     @route("POST", "/repos/example/agents/git/refs")
     def create_ref(self, request: Request) -> Response:
         branch = request.json["ref"].removeprefix("refs/heads/")

@@ -6,7 +6,7 @@ A commit that an App or Actions makes this way is signed by GitHub (docs.github.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal
@@ -58,13 +58,12 @@ def put_branch(client: Client, base: str, change: Change) -> Put:
     return "updated"
 
 
-def delete_branch(client: Client, branch: str) -> bool:
-    """Whether it was there, and its newest commit ours."""
-    ref = find_ref(client, branch)
-    if ref is None or _content_of(client.repository.get_git_commit(ref.object.sha)) is None:
-        return False
-    ref.delete()
-    return True
+def delete_branches(client: Client, prefix: str, keep: Collection[str]) -> None:
+    """Delete the branches of ours that begin so, whose newest commit is ours, those excepted."""
+    for ref in client.repository.get_git_matching_refs(f"heads/{prefix}"):
+        branch = ref.ref.removeprefix("refs/heads/")
+        if branch not in keep and _content_of(client.repository.get_git_commit(ref.object.sha)) is not None:
+            ref.delete()
 
 
 def find_ref(client: Client, branch: str) -> GitRef | None:

@@ -38,6 +38,7 @@ class _Waits(logging.Handler):
 
 
 logging.getLogger("github").handlers = [_Waits()]
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what came of it, we say
 
 
 class _Retry(GithubRetry):

@@ -86,7 +86,7 @@ def _tell(
         "model_id": route.model_id,
         "state": state,
     }
-    known = latest.get(environment, [])
+    known = [one for one in latest.get(environment, ()) if (one.payload or {}).get("state") == state]
     same = next((one for one in (known if state == "failure" else known[:1]) if one.payload == payload), None)
     if same is not None and _has_status(same):
         return

@@ -12,7 +12,7 @@ from github.PullRequest import PullRequest
 
 from gitune.errors import UserError
 from gitune.git import changed_since, file_at, files_changed, find_commit, folders_at_head
-from gitune.github.branch import Change, put_branch
+from gitune.github.branch import Change, delete_branches, put_branch
 from gitune.github.client import Client
 from gitune.github.marked import marker, marker_values
 from gitune.github.pulls import Text, close, declined, open_of_kind, put_pull_request
@@ -77,11 +77,17 @@ def propose(client: Client, project: Project, outcomes: Sequence[Mapping[str, An
             yield Proposed(agent, "left alone", None, why_not)
             continue
         yield _put(client, base, tip, new, said.get(agent, {}).get("regressions") or ())
-    for agent, one in opened.items() if outcomes is not None else ():
+    if outcomes is None:
+        return
+    kept = set(locks)
+    for agent, one in opened.items():
         reason = "" if agent in locks else overtaken(project, agent, one, said.get(agent))
         if reason:
-            close(client, one, reason)
+            close(one, reason)
             yield Proposed(agent, "closed", one.html_url, reason)
+        else:
+            kept.add(agent)
+    delete_branches(client, BRANCHES, {BRANCHES + agent for agent in kept})
 
 
 def new_locks(project: Project) -> Iterator[NewLock]:

@@ -8,9 +8,7 @@ from typing import Literal
 
 from github.PullRequest import PullRequest
 
-from gitune.github.branch import delete_branch
 from gitune.github.client import Client, eventually
-from gitune.github.marked import marker_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +59,11 @@ def declined(client: Client, base: str, branch: str, first_line: str) -> PullReq
     return None
 
 
-def close(client: Client, pull_request: PullRequest, reason: str) -> None:
-    """Close one of ours that is overtaken, so that it does not count as declined, and delete its branch."""
-    values = marker_values(pull_request.body, "lock")
-    if values is not None:
-        pull_request.edit(body=(pull_request.body or "").replace("<!-- gitune:lock:", "<!-- gitune:overtaken:", 1))
+def close(pull_request: PullRequest, reason: str) -> None:
+    """Close one of ours that is overtaken, so that it does not count as declined."""
     pull_request.create_issue_comment(f"Closed: {reason}.")
-    pull_request.edit(state="closed")
-    delete_branch(client, pull_request.head.ref)
+    body = (pull_request.body or "").replace("<!-- gitune:lock:", "<!-- gitune:overtaken:", 1)
+    pull_request.edit(body=body, state="closed")
 
 
 def _says(opened: PullRequest, text: Text) -> bool:
