@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,11 @@ _READ = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--markdown", type=_WRITTEN, help="Write the comment for a pull request here; -: standard output.")
 @click.option("--summary", type=_WRITTEN, help="Append the same with a chart here, such as to $GITHUB_STEP_SUMMARY.")
+@click.option(
+    "--commit",
+    envvar="GITUNE_COMMIT",
+    help="The commit that the files are of, where HEAD is another one.  [default: HEAD]",
+)
 @click.option("--drift", type=_READ, help="What `gitune drift --json` said, for the comment.")
 @json_option
 def command(
@@ -41,6 +48,7 @@ def command(
     saved: tuple[Path, ...],
     markdown: Path | None,
     summary: Path | None,
+    commit: str | None,
     drift: Path | None,
     as_json: bool,
 ) -> int:
@@ -61,6 +69,8 @@ def command(
         return 1 if any(plan.blocked for plan in plans) else 0
     project = Project.open(stack)
     plan = _make(project, static)
+    if commit:
+        plan = replace(plan, commit=_checked_commit(commit))
     if out:
         write_plan(out, plan)
     _write_comment((plan,), drift, markdown, summary)
@@ -69,6 +79,12 @@ def command(
     if markdown != Path("-"):
         _print(plan, project, as_json)
     return 1 if plan.blocked else 0
+
+
+def _checked_commit(commit: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", commit):
+        raise click.BadParameter("not the full hash of a commit", param_hint="--commit")
+    return commit
 
 
 def _make(project: Project, static: bool) -> SavedPlan:
