@@ -14,6 +14,7 @@ import click
 from gitune.commands import json_option, stack_option
 
 if TYPE_CHECKING:
+    from gitune.drift import Finding
     from gitune.project import Project
     from gitune.saved_plan import SavedPlan
 
@@ -103,11 +104,10 @@ def _make(project: Project, static: bool) -> SavedPlan:
 
 
 def _write_comment(plans: Sequence[SavedPlan], drift: Path | None, markdown: Path | None, summary: Path | None) -> None:
-    from gitune.drift import read_findings
     from gitune.files import write_atomic
     from gitune.report import pull_request
 
-    findings = read_findings(drift) if drift else ()
+    findings = _findings(drift) if drift else ()
     if markdown == Path("-"):
         click.echo(pull_request.comment(plans, findings), nl=False)
     elif markdown:
@@ -115,6 +115,14 @@ def _write_comment(plans: Sequence[SavedPlan], drift: Path | None, markdown: Pat
     if summary:
         with click.open_file(str(summary), "a", encoding="utf-8") as file:
             file.write(pull_request.summary(plans, findings))
+
+
+def _findings(file: Path) -> tuple[Finding, ...]:
+    from gitune.drift import Finding, read_findings
+
+    if file.is_file() and not file.stat().st_size:  # such as of a step that failed
+        return (Finding("not-checked", "", "drift", "gitune drift did not come to an end"),)
+    return read_findings(file)
 
 
 def _print(plan: SavedPlan, project: Project, as_json: bool) -> None:
