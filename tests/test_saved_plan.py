@@ -196,3 +196,7 @@ def test_a_comment_tells_of_drift_and_of_drift_that_nobody_could_ask_for(
         comment = (repository.root / "plan.md").read_text()
         assert told in comment
         assert f"commit <code>{'c' * 12}</code>" in comment
+    assert gitune("plan", "--from", "a.plan", "--from", "production.json", "--markdown", "plan.md").code == 1
+    comment = (repository.root / "plan.md").read_text()
+    assert "## Blocked" in comment
+    assert "no plan was made" in comment

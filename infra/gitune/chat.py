@@ -15,6 +15,7 @@ from gitune.hosting import target_of
 from gitune.inference import LocalModel
 from gitune.project import Project
 from gitune.providers.base import ChatTarget, LocalTarget
+from gitune.shared_routes import fetch_routes
 from gitune.spec import AgentSpec, load_agents
 
 _MAX_NEW_TOKENS = 256
@@ -53,6 +54,7 @@ def open_chat(project: Project, alias: str) -> Chat:
 def _routes(project: Project) -> Mapping[str, Route]:
     """What is deployed; where the stack deploys nothing, what its locks say."""
     if "deployments" in project.stack.declare:
+        fetch_routes(project)
         return read_routes(project.routes_file)
     found = {spec.alias: locked_route(spec, project) for spec in load_agents(project.root)}
     return {alias: route for alias, route in found.items() if route is not None}

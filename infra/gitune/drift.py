@@ -21,6 +21,7 @@ from gitune.lock import Lock, read_lock
 from gitune.project import Project, training_requests
 from gitune.providers.base import Job, ListedJob, ListsAllJobs, Model, Provider, TrainingKey, short
 from gitune.reconcile import ModelState
+from gitune.shared_routes import fetch_routes
 from gitune.spec import AgentSpec, load_agents
 from gitune.state import resource_outputs
 
@@ -237,6 +238,7 @@ def read_drift(project: Project, deployment: Mapping[str, Any]) -> tuple[Finding
     """
     specs = load_agents(project.root)
     served = "deployments" in project.stack.declare
+    fetch_routes(project)
     recorded = _recorded(project, specs, deployment)
     observed = {name: _ask(project.provider(name), name, recorded) for name in _providers(project, specs, recorded)}
     if any(job.live and job.key and job.key not in recorded.keys for o in observed.values() for job in o.account or ()):

@@ -18,6 +18,7 @@ from gitune.project import Project
 from gitune.reconcile import ModelState, Target
 from gitune.refusals import Ruling
 from gitune.round import Round, handed_over, take_round
+from gitune.shared_routes import fetch_routes
 from gitune.spec import load_agents
 from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs, state_version
@@ -233,6 +234,7 @@ def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
     specs = load_agents(project.root)
     wanted = wished(project)
+    fetch_routes(project)
     stack = PulumiStack.open(project, wanted)
     deployment = stack.recorded()
     outputs = resource_outputs(deployment, "FineTunedModel")

@@ -107,6 +107,12 @@ def wrong_plan(project: Project, problems: Sequence[Problem]) -> SavedPlan:
     return SavedPlan(**plan_facts(project, "", None), problems=tuple(problems))
 
 
+def unmade_plan(path: Path) -> SavedPlan:
+    """In place of a plan's file that is not there: whoever was to write it failed, so nothing is known."""
+    problem = Problem(str(path), 0, "no plan was made", "the step that was to write it says why")
+    return SavedPlan("gitune.plan/1", path.stem, __version__, "", None, {}, "", None, problems=(problem,))
+
+
 def plan_facts(project: Project, engine: str, state: str | None) -> dict[str, Any]:
     """What a plan is bound to, as SavedPlan names it."""
     return {

@@ -30,6 +30,7 @@ from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
 from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
+from gitune.shared_routes import fetch_routes, publish_routes
 from gitune.smoke import smoke_tests
 from gitune.spec import AgentSpec, load_agents
 from gitune.stack import PulumiStack, Step
@@ -120,6 +121,7 @@ def run_up(
             check_approved(approved, saved_plan(project, plan_pass(project), ()))
         stack = PulumiStack.open(project, wishes)
         stack.mend(reporter.note)
+        fetch_routes(project)
         if retry_failed:
             forget_refusals(project.routes_file)
         run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, max_wait_seconds, force)
@@ -127,7 +129,9 @@ def run_up(
         promotions = {} if stop_after_training else run.promote_all(states)
         if run.must_record(states, promotions):
             run.engine_pass("deploying" if promotions else "recording")
+        publish_routes(project)
         run.smoke_test()
+        publish_routes(project)
         return run.outcomes(states, promotions)
 
 

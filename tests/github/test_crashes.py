@@ -15,7 +15,7 @@ from tests.github.team import Team, environment, make_team
 from tests.github.test_comment import plan
 from tests.github.test_propose import agents, outcomes, trained
 from tests.github.test_records import agents as locked
-from tests.github.test_records import answer, finding, pushed
+from tests.github.test_records import answer, failed, finding
 from tests.servers.github import GitHubServer
 
 Start = Callable[[Team], tuple[str, ...]]
@@ -49,18 +49,18 @@ def deployment(team: Team) -> tuple[str, ...]:
 
 
 def revert(team: Team) -> tuple[str, ...]:
-    agents(team, "legal", "qa")
-    pushed(team, ("legal", "1.1.0"))
+    locked(team, "legal", "qa")
+    failed(team, "legal", "1.1.0")
     team.run("revert", "-s", "production")
-    pushed(team, ("qa", "1.1.0"))
+    failed(team, "qa", "1.1.0")
     return ("revert", "-s", "production")
 
 
 def issues(team: Team) -> tuple[str, ...]:
     (team.root / "drift.json").write_text(json.dumps([finding("legal"), finding("qa")]))
-    team.run("issues", "drift.json", "-s", "training")
+    team.run("issues", "drift.json")
     (team.root / "drift.json").write_text(json.dumps([finding("legal", "job-gone"), finding("support")]))
-    return ("issues", "drift.json", "-s", "training")
+    return ("issues", "drift.json")
 
 
 def world(team: Team) -> Any:

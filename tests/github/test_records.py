@@ -94,53 +94,80 @@ def test_pages_of_deployments_are_all_read(team: Team) -> None:
 # --- reverts
 
 
-def pushed(team: Team, *versions: tuple[str, str]) -> None:
-    """A merge to main that is being deployed."""
-    before = team.git("rev-parse", "HEAD")
-    for name, version in versions:
-        team.git.lock(version, name)
-    team.push("Merge")
-    team.event(before=before)
+def failed(team: Team, name: str, version: str, reason: str = "said nothing | at all") -> None:
+    """A merge to main whose model failed behind its alias and was taken back."""
+    team.git.lock(version, name)
+    team.push(f"Merge {name} {version}")
+    routes, lock = team.root / ".gitune/production/routes.json", lock_in(team.root, name)
+    route = Route(name, lock.provider, lock.model_id, lock.version)
+    set_route(routes, name, route, test=True)
+    return_route(routes, name, route, reason)
 
 
-def test_a_revert_brings_back_the_locks_of_before_and_says_why(team: Team) -> None:
+def reverted(team: Team) -> dict[str, Any]:
+    found: dict[str, Any] = team.json("revert", "-s", "production")[0]
+    return found
+
+
+def changes(team: Team) -> list[str]:
+    return team.server.git("diff", "--name-status", "main...gitune/revert").splitlines()
+
+
+def test_a_revert_brings_back_what_answers_and_says_why(team: Team) -> None:
     agents(team, "legal", "support")
+    answer(team, "support")
     before = (team.root / "agents/support/model.lock.yaml").read_text()
-    pushed(team, ("support", "1.1.0"), ("fresh", "1.0.0"))
-    routes = team.root / ".gitune/production/routes.json"
-    route = Route("support", "local", "local:support-1.1.0", "1.1.0")
-    set_route(routes, "support", route)
-    return_route(routes, "support", route, "said nothing | at all")
-    said = team.json("revert", "-s", "production")[0]
+    failed(team, "support", "1.1.0")
+    Repository(team.root).add_agent("fresh", agent_yaml())
+    failed(team, "fresh", "1.0.0", "was slow")
+    said = reverted(team)
     assert (said["what"], said["agents"]) == ("created", ["fresh", "support"])
     assert team.at("gitune/revert", "agents/support/model.lock.yaml") == before
-    changed = team.server.git("diff", "--name-status", "main...gitune/revert").splitlines()
-    assert changed == ["D\tagents/fresh/model.lock.yaml", "M\tagents/support/model.lock.yaml"]
+    assert changes(team) == ["D\tagents/fresh/model.lock.yaml", "M\tagents/support/model.lock.yaml"]
     (pull,) = team.pulls()
     assert pull["title"] == "Take back 2 locks: the deployment failed"
     assert "said nothing &#124; at all" in pull["body"]
     assert RUN in pull["body"]
-    assert team.json("revert", "-s", "production")[0]["what"] == "unchanged"
+    assert reverted(team)["what"] == "unchanged"
 
 
 def test_a_second_failure_joins_the_revert_that_waits(team: Team) -> None:
     agents(team, "legal", "support")
-    pushed(team, ("support", "1.1.0"))
-    team.run("revert", "-s", "production")
-    pushed(team, ("legal", "1.1.0"))
-    assert team.json("revert", "-s", "production")[0]["agents"] == ["legal", "support"]
+    failed(team, "support", "1.1.0")
+    reverted(team)
+    failed(team, "legal", "1.1.0")
+    assert reverted(team)["agents"] == ["legal", "support"]
     assert len(team.pulls()) == 1
-    changed = team.server.git("diff", "--name-only", "main...gitune/revert").splitlines()
-    assert changed == ["agents/legal/model.lock.yaml", "agents/support/model.lock.yaml"]
+    assert changes(team) == ["M\tagents/legal/model.lock.yaml", "M\tagents/support/model.lock.yaml"]
 
 
-def test_a_revert_needs_to_know_what_was_before(team: Team) -> None:
+def test_a_revert_that_nobody_needs_any_more_is_closed(team: Team) -> None:
     agents(team, "support")
-    done = team.gitune("github", "revert", "-s", "production")
-    assert (done.code, "what main was before is not known" in done.err) == (1, True)
-    team.event(before=team.git("rev-parse", "HEAD"))
-    assert team.json("revert", "-s", "production")[0]["what"] == "left alone"
-    assert not team.pulls("open")
+    assert reverted(team)["what"] == "left alone"
+    failed(team, "support", "1.1.0")
+    reverted(team)
+    answer(team, "support")  # as --retry, once it passes
+    assert reverted(team)["what"] == "closed"
+    assert not team.pulls()
+
+
+def test_what_main_became_since_is_not_reverted(team: Team) -> None:
+    agents(team, "support")
+    failed(team, "support", "1.1.0")
+    here = team.git("rev-parse", "HEAD")
+    team.git.lock("1.2.0", "support")
+    team.push("A better one, meanwhile")
+    team.git("reset", "--quiet", "--hard", here)
+    assert reverted(team)["what"] == "left alone"
+    assert not team.pulls()
+
+
+def test_a_model_that_was_taken_back_is_not_assigned_to_production(team: Team) -> None:
+    agents(team, "legal", "support")
+    failed(team, "support", "1.1.0")
+    done = team.gitune("tag", "-s", "production", "--stage", "production")
+    assert (done.code, "support: not assigned to production" in done.err) == (0, True)
+    assert set(team.git("tag").split()) == {"legal@v1.0.0", "legal#production#1"}
 
 
 # --- issues
@@ -153,7 +180,7 @@ def finding(agent: str, kind: str = "model-missing", **changes: Any) -> dict[str
 
 def filed(team: Team, findings: Sequence[dict[str, Any]]) -> dict[str, str]:
     (team.root / "drift.json").write_text(json.dumps(findings))
-    return {one["subject"]: one["what"] for one in team.json("issues", "drift.json", "-s", "training")}
+    return {one["subject"]: one["what"] for one in team.json("issues", "drift.json")}
 
 
 def test_each_agent_that_drifts_has_one_issue_for_as_long_as_it_does(team: Team) -> None:
@@ -167,10 +194,10 @@ def test_each_agent_that_drifts_has_one_issue_for_as_long_as_it_does(team: Team)
     said = filed(team, [finding("legal"), finding("legal", "job-gone"), account])
     assert said == {"legal": "updated", "account@mistral": "unchanged", "qa": "closed"}
     issues = {one["title"]: one for one in team.server.texts.issues.values()}
-    assert set(issues) == {"Drift: legal (training)", "Drift: qa (training)", "Drift: account@mistral (training)"}
-    assert issues["Drift: qa (training)"]["state"] == "closed"
-    assert "job-gone" in issues["Drift: legal (training)"]["body"]
-    assert "@legal" not in issues["Drift: legal (training)"]["body"]
+    assert set(issues) == {"Drift: legal", "Drift: qa", "Drift: account@mistral"}
+    assert issues["Drift: qa"]["state"] == "closed"
+    assert "job-gone" in issues["Drift: legal"]["body"]
+    assert "@legal" not in issues["Drift: legal"]["body"]
     assert filed(team, [finding("qa")])["qa"] == "created"
 
 
@@ -205,11 +232,11 @@ def test_an_account_with_thousands_of_strangers_jobs_fits_into_an_issue(team: Te
     assert filed(team, many) == {"account@mistral": "created"}
     (issue,) = team.server.texts.issues.values()
     assert len(issue["body"]) < 65_536
-    assert "more: `gitune drift -s training`" in issue["body"]
+    assert "more: `gitune drift`" in issue["body"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"kind": "sun"}]'])
 def test_what_is_no_drift_is_refused(team: Team, text: str) -> None:
     (team.root / "drift.json").write_text(text)
-    done = team.gitune("github", "issues", "drift.json", "-s", "training")
+    done = team.gitune("github", "issues", "drift.json")
     assert (done.code, "drift.json" in done.err) == (1, True)

@@ -95,6 +95,9 @@ class GitHub:
             target.parent.mkdir(exist_ok=True)
             copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
             copy(REPOSITORY / name, target)
+        for stack in ("training", "production"):
+            with (self.git.root / f"Pulumi.{stack}.yaml").open("a") as file:
+                file.write(f"  gitune:store: file://{self.folder}/store\n")
         self.repository.write(".gitignore", ".gitune/\n.venv/\n")
         setup = _SETUP.format(python=sys.executable, infra=REPOSITORY / "infra", api=self.server.url)
         self.repository.write("scripts/gitune", setup).chmod(0o755)
@@ -120,18 +123,22 @@ class GitHub:
         folder = self.folder / f"run-{self.runs}-{workflow}"
         source = folder / "source"
         subprocess.run(["git", "clone", "--quiet", self.origin, source], check=True)
+        subprocess.run(["git", "fetch", "--quiet", "origin", "+refs/pull/*:refs/pull/*"], cwd=source, check=True)
         subprocess.run(
             ["git", "checkout", "--quiet", "-B", "main", f"origin/{ref}" if ref == "main" else ref],
             cwd=source,
             check=True,
         )
         subprocess.run(["git", "remote", "set-url", "origin", f"https://github.com/{NAME}"], cwd=source, check=True)
-        (folder / "event.json").write_text(json.dumps({"repository": {"full_name": NAME}, **payload}))
+        (folder / "event.json").write_text(
+            json.dumps({"repository": {"full_name": NAME, "default_branch": "main"}, **payload})
+        )
         artifacts, summary = folder / "artifacts", folder / "summary.md"
         artifacts.mkdir()
         environment = {
             "ORIGIN": str(self.origin),
             "ARTIFACTS": str(artifacts),
+            "CACHE": str(self.folder / "cache"),
             "GITUNE_GITHUB_PAUSE": "0",
             **self.environment,
         }
@@ -179,7 +186,8 @@ def kill_tree(pid: int) -> None:
 def _used_actions() -> set[str]:
     """name@commit of every action that comes from github.com and has a stand-in here."""
     files = [*REPOSITORY.glob(".github/workflows/*.yml"), *REPOSITORY.glob(".github/actions/*/action.yml")]
-    used = {use for file in files for use in re.findall(r"uses: ([\w-]+/[\w-]+@[0-9a-f]{40})", file.read_text())}
+    uses = re.compile(r"uses: ([\w-]+/[\w-]+)(?:/[\w-]+)?(@[0-9a-f]{40})")
+    used = {name + commit for file in files for name, commit in uses.findall(file.read_text())}
     return {use for use in used if _stand_in(use).is_dir()}
 
 

@@ -103,7 +103,7 @@ def test_actions_of_others_are_pinned_by_commit_with_their_version(file: Path) -
     for line in file.read_text().splitlines():
         used = re.search(r"uses: (.*)", line)
         if used and not used[1].startswith("./"):
-            assert re.fullmatch(r"[\w-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used[1]), line
+            assert re.fullmatch(r"[\w-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used[1]), line
 
 
 @pytest.mark.parametrize(

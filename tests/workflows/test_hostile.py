@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from tests.conftest import Repository, Result, agent_yaml
 from tests.servers import mistral
 from tests.servers.github import GitHubServer
-from tests.workflows.act import GitHub, find_act
-from tests.workflows.test_story import add_agent, pull_request
+from tests.workflows.act import GitHub, Run, find_act
+from tests.workflows.test_story import add_agent, merge_of, pull_request
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,10 @@ def from_a_fork(github: GitHub) -> dict[str, object]:
     payload = pull_request(github, "evil")
     payload["pull_request"]["head"]["repo"]["full_name"] = "stranger/agents"  # type: ignore[index]
     return payload
+
+
+def plan_of(github: GitHub, request: dict[str, object]) -> Run:
+    return github.run("plan", "pull_request", request, ref=merge_of(request), secrets=SECRETS)
 
 
 def change_all_code(github: GitHub) -> None:
@@ -71,7 +76,7 @@ def test_changed_code_does_not_run(github: GitHub) -> None:
     change_all_code(github)
     add_agent(github, "second")
     github.push("Innocent", "evil")
-    run = github.run("plan", "pull_request", from_a_fork(github), secrets=SECRETS)
+    run = plan_of(github, from_a_fork(github))
     assert run.code == 0, run.log
     assert run.jobs("succeeded") == {"files and static plan"}
     assert "second" in (run.artifacts / "static-plan" / "plan.md").read_text()
@@ -89,7 +94,7 @@ def test_names_and_texts_are_refused_or_said_as_they_are(github: GitHub) -> None
     )
     github.repository.write("agents/laughs/agent.yaml", anchors)
     github.push("Hostile texts", "evil")
-    run = github.run("plan", "pull_request", from_a_fork(github), secrets=SECRETS)
+    run = plan_of(github, from_a_fork(github))
     assert run.code == 1
     for agent in ("$(touch $PWNED)", "x; touch $PWNED", "texts", "laughs"):
         assert f"agents/{agent}/agent.yaml:" in run.log, run.log
@@ -110,13 +115,26 @@ def test_links_out_of_the_tree_are_refused(github: GitHub) -> None:
         link.symlink_to(target)
     (github.git.root / "agents" / "folder").symlink_to("/etc")
     github.push("Links", "evil")
-    run = github.run("plan", "pull_request", from_a_fork(github), secrets=SECRETS)
+    run = plan_of(github, from_a_fork(github))
     assert run.code == 1
     assert "'data/train.jsonl' is outside the repository" in run.log
     assert "agents/spec/agent.yaml: agent.yaml must not be a symbolic link" in run.log
     assert "root:" not in run.log
     assert "[core]" not in run.log
     check_nothing_leaked(github, run.log)
+
+
+def test_wrong_files_of_a_colleague_are_said_where_people_look(github: GitHub) -> None:
+    github.repository.add_agent("wrong", {"dataset": 3})
+    github.push("Wrong", "evil")
+    request = pull_request(github, "evil")
+    run = plan_of(github, request)
+    assert run.code != 0
+    (comment,) = github.server.bodies(int(str(request["number"])))
+    assert "## Blocked" in comment
+    assert "agents/wrong" in html.unescape(comment)
+    (check,) = github.server.checks.values()
+    assert check["conclusion"] == "failure"
 
 
 @pytest.mark.parametrize("file", ["data/train.jsonl", "benchmark/cases.jsonl", "agent.yaml", LOCK])

@@ -69,11 +69,12 @@ def test_two_merges_at_once(github: GitHub, server: mistral.MistralServer) -> No
     check_one_of_each(github, server, "first", "second", "third")
     model = lock_in_branch(github, "second")
     before = merge(github, "gitune/lock/second")
-    first = git("rev-parse", "HEAD")
-    merge(github, "gitune/lock/third")
-    for commit in (first, "main"):
-        run = github.run("deploy", "push", pushed(before), ref=commit, secrets=KEYS)
-        assert run.code == 0, run.log
+    between = merge(github, "gitune/lock/third")
+    older = github.run("deploy", "push", pushed(before), ref=between, secrets=KEYS)
+    assert older.code == 0, older.log
+    assert told(github.server) == []  # main says more by now
+    newer = github.run("deploy", "push", pushed(between), secrets=KEYS)
+    assert newer.code == 0, newer.log
     assert [one[0] for one in told(github.server)] == ["production/second", "production/third"]
     assert lock_in(git.root, "second").model_id == model
 

@@ -17,6 +17,7 @@ from gitune.errors import InvalidInput, Problem, UserError
 
 if TYPE_CHECKING:
     from gitune.github.client import Client
+    from gitune.github.propose import Proposed
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
@@ -71,12 +72,14 @@ def propose(stack: str, outcomes: Path | None, as_json: bool) -> int:
     with _client() as client:
         from gitune.github.propose import propose as propose_all
 
-        lines = (
-            (one, f"{one.agent}: {_done(one.what, one.pull_request, one.reason)}")
-            for one in propose_all(client, project, said)
-        )
-        _tell(lines, as_json, "no lock differs from the commit")
-    return 0
+        failed = []
+
+        def line(one: Proposed) -> tuple[Proposed, str]:
+            failed.extend([one.agent] if one.what == "failed" else [])
+            return one, f"{one.agent}: {_done(one.what, one.pull_request, one.reason)}"
+
+        _tell(map(line, propose_all(client, project, said)), as_json, "no lock differs from the commit")
+    return 1 if failed else 0
 
 
 @command.command("deployment")
@@ -100,7 +103,7 @@ def deployment(stack: str, state: Literal["success", "failure"], as_json: bool) 
 @stack_option
 @json_option
 def revert(stack: str, as_json: bool) -> int:
-    """Open the pull request that brings back the locks of before the push. Branch gitune/revert."""
+    """Propose the locks of before for the models that failed and were taken back. Branch gitune/revert."""
     from gitune.project import Project
 
     project = Project.open(stack)
@@ -114,18 +117,20 @@ def revert(stack: str, as_json: bool) -> int:
 
 
 @command.command("issues")
-@click.argument("file", type=_FILE)
-@stack_option
+@click.argument("files", type=_FILE, nargs=-1, required=True)
 @json_option
-def issues(file: Path, stack: str, as_json: bool) -> int:
-    """Keep one issue for each agent that drifts, by FILE, which `gitune drift --json` wrote. Closes what is gone."""
+def issues(files: tuple[Path, ...], as_json: bool) -> int:
+    """Keep one issue for each agent that drifts, by FILES, which `gitune drift --json` wrote, one for each stack.
+
+    Closes what is gone.
+    """
     from gitune.drift import read_findings
 
-    findings = read_findings(file)
+    findings = tuple(dict.fromkeys(finding for file in files for finding in read_findings(file)))
     with _client() as client:
         from gitune.github.issues import file_issues
 
-        filed = file_issues(client, findings, stack)
+        filed = file_issues(client, findings)
         _tell(((one, f"{one.subject}: {_done(one.what, one.url, '')}") for one in filed), as_json, "no drift, no issue")
     return 0
 

@@ -31,7 +31,7 @@ _READ = click.Path(dir_okay=False, path_type=Path)
     "saved",
     type=_READ,
     multiple=True,
-    help="Make no plan, but the comment of these saved ones; may be given several times.",
+    help="Make no plan, but the comment of these saved ones; may be given several times. One that is missing blocks.",
 )
 @click.option("--markdown", type=_WRITTEN, help="Write the comment for a pull request here; -: standard output.")
 @click.option("--summary", type=_WRITTEN, help="Append the same with a chart here, such as to $GITHUB_STEP_SUMMARY.")
@@ -59,13 +59,13 @@ def command(
     """
     from gitune.errors import InvalidInput
     from gitune.project import Project
-    from gitune.saved_plan import read_plan, write_plan
+    from gitune.saved_plan import read_plan, unmade_plan, write_plan
 
     if saved:
         if static or out or as_json or not (markdown or summary):
             message = "--from makes a comment of saved plans: it goes with --markdown, --summary and --drift"
             raise click.UsageError(message, click.get_current_context())
-        plans = tuple(map(read_plan, saved))
+        plans = tuple(read_plan(path) if path.is_file() else unmade_plan(path) for path in saved)
         _write_comment(plans, drift, markdown, summary)
         return 1 if any(plan.blocked for plan in plans) else 0
     project = Project.open(stack)

@@ -31,6 +31,7 @@ def command(
     from gitune.history import read_history
     from gitune.project import Project
     from gitune.tagging import read_lock_at, wanted_tags, write_tags
+    from gitune.taken_back import taken_back_locks
 
     if stage is not None and not STAGE.fullmatch(stage):
         raise click.UsageError(
@@ -39,7 +40,12 @@ def command(
     project = Project.open(stack)
     if remote is not None and not dry_run:
         fetch_tags(project.root, remote)
-    tags = wanted_tags(read_history(project), agents, stage, read_lock_at(project.root))
+    history = read_history(project)
+    taken_back = [one.agent for one in taken_back_locks(project)] if stage is not None else []
+    for agent in taken_back:
+        click.echo(f"{agent}: not assigned to {stage}: its model was taken back", err=True)
+    named = [agent for agent in agents or history.agents if agent not in taken_back]
+    tags = wanted_tags(history, named, stage, read_lock_at(project.root)) if named else ()
     if not dry_run:
         write_tags(project.root, tags, remote)
     if as_json:

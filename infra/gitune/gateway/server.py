@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Callable
 
 from gitune.deploy import Route
@@ -10,8 +12,10 @@ from gitune.errors import UserError
 from gitune.hosting import target_of
 from gitune.project import Project
 from gitune.providers.base import ChatTarget
+from gitune.shared_routes import fetch_routes, is_shared
 
 _DRAIN_SECONDS = 60
+_FOLLOW_SECONDS = 5.0
 
 
 def serve(project: Project, host: str, port: int, token: str | None, say: Callable[[str], None]) -> None:
@@ -27,6 +31,9 @@ def serve(project: Project, host: str, port: int, token: str | None, say: Callab
     def find_target(route: Route) -> ChatTarget:
         return target_of(project, route)
 
+    fetch_routes(project)
+    if is_shared(project):
+        threading.Thread(target=_follow, args=(project, say), daemon=True).start()
     routes = RoutesFile(project.routes_file)
     aliases = sorted(routes.entries())
     app = gateway_app(routes, find_target, token)
@@ -35,6 +42,20 @@ def serve(project: Project, host: str, port: int, token: str | None, say: Callab
         served = ", ".join(aliases) or "nothing is deployed yet"
         say(f"serving on http://{host}:{listener.getsockname()[1]}/v1: {served}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _follow(project: Project, say: Callable[[str], None]) -> None:
+    """Have each deployment here soon after a runner published it. While the store is away, what is here stays."""
+    away = False
+    while True:
+        time.sleep(_FOLLOW_SECONDS)
+        try:
+            fetch_routes(project)
+            away = False
+        except UserError as error:
+            if not away:
+                say(f"the routes stay as they are: {error.message}")
+            away = True
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -30,11 +30,13 @@ class Change:
     message: str
     files: Mapping[str, str | None]
     """By path below the repository; None: deleted."""
+    onto: str
+    """Names what main has there, such as by a tree's hash: on other ground the branch is made anew."""
 
     @property
     def content(self) -> str:
         """Hex SHA-256 of what it does."""
-        return sha256([canonical_json(dict(self.files))])
+        return sha256([canonical_json(dict(self.files)), self.onto])
 
 
 def put_branch(client: Client, base: str, change: Change) -> Put:

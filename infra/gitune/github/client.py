@@ -92,7 +92,7 @@ def connected(context: Context) -> Iterator[Client]:
         login = str(said["data"]["viewer"]["login"])
         yield Client(context, github.get_repo(context.repository), _user(github, login), login)
     except GithubException as error:
-        raise _refusal(error, context.repository) from error
+        raise refusal_of(error, context.repository) from error
     except requests.RequestException as error:
         message = f"GitHub was not reached at {context.api_url}: {type(error).__name__}"
         raise UserError(message, hint="run the same command again: what is done is not done twice") from error
@@ -117,11 +117,12 @@ def _user(github: Github, login: str) -> NamedUser:
     return NamedUser(github.requester, {}, {"login": login}, completed=True)
 
 
-def _refusal(error: GithubException, repository: str) -> UserError:
+def refusal_of(error: GithubException, repository: str) -> UserError:
+    """What GitHub said, in a line and a hint."""
     again = "run the same command again: what is done is not done twice"
     if isinstance(error, RateLimitExceededException | RateLimitExceededExceedsMaxWait):
         return UserError("GitHub's rate limit is reached", hint=f"it ends within the hour; {again}")
-    hints = {
+    hints: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: "the token is wrong or has ended: set GITHUB_TOKEN anew",
         HTTPStatus.FORBIDDEN: "the token may not do this: docs/github-setup.md lists the permissions of each job",
         HTTPStatus.NOT_FOUND: f"does {repository} exist, and may the token see it?",
@@ -130,4 +131,4 @@ def _refusal(error: GithubException, repository: str) -> UserError:
     details = error.data.get("errors") if isinstance(error.data, dict) else None
     more = "; ".join(str(one.get("message") or one) if isinstance(one, dict) else str(one) for one in details or ())
     words = f"{said or 'no reason given'}{f' ({more})' if more else ''}"
-    return UserError(f"GitHub answered {error.status}: {words[:300]}", hint=hints.get(HTTPStatus(error.status), again))
+    return UserError(f"GitHub answered {error.status}: {words[:300]}", hint=hints.get(error.status, again))

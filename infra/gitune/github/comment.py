@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, get_args
 
-from github import GithubException
+from github import GithubException, RateLimitExceededException
 from github.Commit import Commit
 
 from gitune.errors import UserError
@@ -98,7 +98,7 @@ def _put_check(client: Client, head: str, comment: Comment) -> str:
             client.repository.create_check_run(CHECK, head, external_id=comment.marker, **facts)
         return _CONCLUSIONS[comment.verdict]
     except GithubException as error:
-        if error.status != HTTPStatus.FORBIDDEN:
+        if error.status != HTTPStatus.FORBIDDEN or isinstance(error, RateLimitExceededException):
             raise
     more = {"target_url": client.context.run_url} if client.context.run_url else {}
     commit.create_status(_STATES[comment.verdict], description=title[:_TITLE], context=CHECK, **more)

@@ -28,7 +28,7 @@ class Filed:
     url: str | None
 
 
-def file_issues(client: Client, findings: Sequence[Finding], stack: str) -> Iterator[Filed]:
+def file_issues(client: Client, findings: Sequence[Finding]) -> Iterator[Filed]:
     """Open, update and close, so that there is one open issue of ours for each subject that drifts and no other.
 
     One that somebody closed as not planned stays closed while it says the same. A provider that did not answer closes
@@ -36,35 +36,35 @@ def file_issues(client: Client, findings: Sequence[Finding], stack: str) -> Iter
     """
     drift = [finding for finding in findings if finding.drift]
     silent = {finding.provider for finding in findings if finding.kind == "unreachable"}
-    known = _known(client, stack)
+    known = _known(client)
     for subject in dict.fromkeys(_subject(finding) for finding in drift):
-        yield _put(client, stack, subject, [one for one in drift if _subject(one) == subject], known.pop(subject, []))
+        yield _put(client, subject, [one for one in drift if _subject(one) == subject], known.pop(subject, []))
     for subject, issues in known.items():
         for issue in issues:
-            asked = (marker_values(issue.body, "drift") or ())[3:]
+            asked = (marker_values(issue.body, "drift") or ())[2:]
             if issue.state == "open" and not silent & set(asked):
-                issue.create_comment(f"`gitune drift -s {stack}` finds nothing of it any more.")
+                issue.create_comment("`gitune drift` finds nothing of it any more.")
                 issue.edit(state="closed", state_reason="completed")
                 yield Filed(subject, "closed", issue.html_url)
 
 
-def _known(client: Client, stack: str) -> dict[str, list[Issue]]:
+def _known(client: Client) -> dict[str, list[Issue]]:
     """Ours by subject, all pages: the open ones first, then the newest."""
     found: dict[str, list[Issue]] = {}
     for issue in client.repository.get_issues(state="all", creator=client.user):
         values = marker_values(issue.body, "drift")
-        if values and values[0] == stack and client.is_ours(issue.user):
-            found.setdefault(values[1], []).append(issue)
+        if values and client.is_ours(issue.user):
+            found.setdefault(values[0], []).append(issue)
     for issues in found.values():
         issues.sort(key=lambda one: (one.state != "open", -one.number))
     return found
 
 
-def _put(client: Client, stack: str, subject: str, drift: Sequence[Finding], issues: Sequence[Issue]) -> Filed:
+def _put(client: Client, subject: str, drift: Sequence[Finding], issues: Sequence[Issue]) -> Filed:
     said = sha256([canonical_json([finding.as_dict() for finding in drift])])[:16]
     providers = sorted({finding.provider for finding in drift if finding.provider})
-    body = f"{marker('drift', stack, subject, said, *providers)}\n{_fitting(drift, stack)}"
-    title = f"Drift: {subject} ({stack})"
+    body = f"{marker('drift', subject, said, *providers)}\n{_fitting(drift)}"
+    title = f"Drift: {subject}"
     for twin in issues[1:]:
         if twin.state == "open":
             twin.edit(state="closed", state_reason="not_planned")
@@ -80,13 +80,13 @@ def _put(client: Client, stack: str, subject: str, drift: Sequence[Finding], iss
     return Filed(subject, "created", client.repository.create_issue(title, body, labels=[LABEL]).html_url)
 
 
-def _fitting(drift: Sequence[Finding], stack: str) -> str:
+def _fitting(drift: Sequence[Finding]) -> str:
     """As many findings as an issue takes, whole."""
     shown = len(drift)
     while True:
         left = len(drift) - shown
-        more = f"\n{left:,} more: `gitune drift -s {stack}`\n" if left else ""
-        text = drift_markdown(drift[:shown], stack) + more
+        more = f"\n{left:,} more: `gitune drift`\n" if left else ""
+        text = drift_markdown(drift[:shown]) + more
         if length(text) <= COMMENT_LIMIT or shown == 1:
             return text
         shown = max(1, shown * 3 // 4)

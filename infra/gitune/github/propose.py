@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from github.GitTree import GitTree
+from github import GithubException, RateLimitExceededException
 from github.PullRequest import PullRequest
 
 from gitune.errors import UserError
-from gitune.git import changed_since, file_at, files_changed, find_commit, folders_at_head
+from gitune.git import changed_since, file_at, files_changed, find_commit
 from gitune.github.branch import Change, delete_branches, put_branch
-from gitune.github.client import Client
+from gitune.github.client import Client, refusal_of
+from gitune.github.main_branch import MainBranch
 from gitune.github.marked import marker, marker_values
 from gitune.github.pulls import Text, close, declined, open_of_kind, put_pull_request
 from gitune.hashing import sha256
@@ -25,7 +26,7 @@ from gitune.report.proposal import proposal_body, proposal_title
 BRANCHES = "gitune/lock/"
 _LOCK = "model.lock.yaml"
 _PASSPORTS = "passports"
-What = Literal["created", "updated", "unchanged", "left alone", "closed"]
+What = Literal["created", "updated", "unchanged", "left alone", "closed", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Proposed:
     pull_request: str | None
     """Its page."""
     reason: str = ""
-    """Why it was left alone or closed."""
+    """Why it was left alone, closed, or GitHub refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,15 @@ def propose(client: Client, project: Project, outcomes: Sequence[Mapping[str, An
     """
     said = {str(outcome.get("agent")): outcome for outcome in outcomes or ()}
     locks = {one.lock.agent: one for one in new_locks(project)}
-    base = client.repository.default_branch
-    tip = client.repository.get_branch(base).commit.sha
-    there = _Main(client, project.root, tip)
-    opened = {one.head.ref.removeprefix(BRANCHES): one for one in open_of_kind(client, base, BRANCHES)}
+    main = MainBranch(client, project.root)
+    opened = {one.head.ref.removeprefix(BRANCHES): one for one in open_of_kind(client, main.name, BRANCHES)}
     for agent, new in locks.items():
-        why_not = there.moved(agent) or taken_back(project, new.lock) or _declined(client, base, new)
-        if why_not:
-            yield Proposed(agent, "left alone", None, why_not)
-            continue
-        yield _put(client, base, tip, new, said.get(agent, {}).get("regressions") or ())
+        try:
+            yield _propose_one(client, project, main, new, said.get(agent, {}).get("regressions") or ())
+        except RateLimitExceededException:
+            raise
+        except GithubException as error:  # of one agent: the others go on
+            yield Proposed(agent, "failed", None, refusal_of(error, client.context.repository).message)
     if outcomes is None:
         return
     kept = set(locks)
@@ -147,41 +147,24 @@ def overtaken(project: Project, agent: str, opened: PullRequest, outcome: Mappin
     return "" if outcome.get("verdict") in (None, "pass") else "the gate keeps the model back by now"
 
 
-class _Main:
-    """What main is now, which may be more than what is checked out."""
-
-    def __init__(self, client: Client, root: Path, tip: str) -> None:
-        self._client = client
-        self._root = root
-        self._trees: Mapping[str, str] = {}
-        self._same = tip == client.context.commit
-        if not self._same:
-            found = _entries(client.repository.get_git_tree(tip)).get(COMMITTED)
-            self._trees = _entries(client.repository.get_git_tree(found)) if found else {}
-
-    def moved(self, agent: str) -> str:
-        """Why a lock that rests on the checkout is not proposed for main."""
-        if self._same or self._trees.get(agent) == folders_at_head(self._root, COMMITTED).get(agent):
-            return ""
-        return f"{COMMITTED}/{agent} has changed on main since: the next run goes on from there"
-
-
-def _entries(tree: GitTree) -> dict[str, str]:
-    return {element.path: element.sha for element in tree.tree}
-
-
 def _declined(client: Client, base: str, new: NewLock) -> str:
     found = declined(client, base, BRANCHES + new.lock.agent, new.marker)
     return f"#{found.number} proposed this model and was closed: reopen it, or train another" if found else ""
 
 
-def _put(client: Client, base: str, tip: str, new: NewLock, regressions: Sequence[Mapping[str, Any]]) -> Proposed:
+def _propose_one(
+    client: Client, project: Project, main: MainBranch, new: NewLock, regressions: Sequence[Mapping[str, Any]]
+) -> Proposed:
     agent, branch = new.lock.agent, BRANCHES + new.lock.agent
+    moved = f"{COMMITTED}/{agent} has changed on main since: the next run goes on from there"
+    why_not = moved if main.moved(agent) else taken_back(project, new.lock) or _declined(client, main.name, new)
+    if why_not:
+        return Proposed(agent, "left alone", None, why_not)
     title = proposal_title(new.lock, new.previous)
-    if put_branch(client, tip, Change(branch, title, new.files)) == "theirs":
+    if put_branch(client, main.tip, Change(branch, title, new.files, main.tree(agent))) == "theirs":
         return Proposed(agent, "left alone", None, f"branch {branch} has commits of somebody else")
     body = f"{new.marker}\n{proposal_body(new.lock, new.previous, regressions)}"
-    what, made = put_pull_request(client, base, branch, Text(title, body))
+    what, made = put_pull_request(client, main.name, branch, Text(title, body))
     return Proposed(agent, what, made.html_url)
 
 

@@ -36,11 +36,11 @@ def print_drift(findings: Sequence[Finding], stack: str) -> None:
             console.print(Text(fit(f"{finding.kind}: {finding.provider}: {finding.message}", _LONGEST)))
 
 
-def drift_markdown(findings: Sequence[Finding], stack: str) -> str:
+def drift_markdown(findings: Sequence[Finding], stack: str | None = None) -> str:
     """One section for each agent, then one for each provider's account; ends with a line feed."""
     drift = sum(finding.drift for finding in findings)
     count = f"{drift} difference{'' if drift == 1 else 's'}" if drift else "No drift found"
-    parts = [f"{count} in stack {escaped(stack)}."]
+    parts = [f"{count}{f' in stack {escaped(stack)}' if stack else ''}."]
     for title in dict.fromkeys(map(_title, findings)):
         parts += [f"## {escaped(title)}", "\n".join(_table([f for f in findings if _title(f) == title]))]
     return "\n\n".join(parts) + "\n"
