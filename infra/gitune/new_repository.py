@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gitune import __version__
 from gitune.errors import InvalidInput, Problem, UserError
@@ -18,6 +16,7 @@ from gitune.gitune_source import GituneSource
 from gitune.hints import did_you_mean, one_of
 from gitune.project import PROJECT_FILE
 from gitune.spec import agent_schema
+from gitune.templates import render
 
 PROGRAM = "infra/__main__.py"
 _FILES: Mapping[str, str] = {
@@ -55,7 +54,9 @@ class Wanted:
             raise UserError(f"'{self.name}' cannot be a project's name", hint="letters, digits and _ . -, at most 100")
         for owner in self.owners:
             if not _OWNER.fullmatch(owner):
-                raise UserError(f"'{owner}' cannot own code", hint="write @user, @organisation/team or an e-mail address")
+                raise UserError(
+                    f"'{owner}' cannot own code", hint="write @user, @organisation/team or an e-mail address"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,10 @@ def repository_files(wanted: Wanted) -> dict[str, str]:
     templates = _FILES | (_GITHUB_FILES if wanted.source else {})
     if wanted.source and wanted.owners:
         templates |= {_OWNERS_FILE: "CODEOWNERS"}
-    render = _renderer(wanted)
-    files = {path: render(template) for path, template in templates.items()}
+    values = {"name": wanted.name, "source": wanted.source, "owners": wanted.owners, "version": __version__}
+    files = {path: render(template, values) for path, template in templates.items()}
     files[_SCHEMA_FILE] = json.dumps(agent_schema(), indent=2, ensure_ascii=False) + "\n"
-    return files | {PROJECT_FILE: render("Pulumi.yaml")}
+    return files | {PROJECT_FILE: render("Pulumi.yaml", values)}
 
 
 def draft_repository(folder: Path, wanted: Wanted, force: Collection[str] = ()) -> Draft:
@@ -116,31 +117,15 @@ def write_repository(draft: Draft) -> None:
         start_repository(draft.folder)
 
 
-def _renderer(wanted: Wanted) -> Callable[[str], str]:
-    """GitHub's expressions are written with braces, so the templates' own are not."""
-    environment = Environment(
-        loader=PackageLoader("gitune", "skeleton"),
-        undefined=StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-    )
-    values = {"name": wanted.name, "source": wanted.source, "owners": wanted.owners, "version": __version__}
-    return lambda template: environment.get_template(f"{template}.jinja").render(values)
-
-
 def _forced(force: Collection[str], files: Mapping[str, str]) -> set[str]:
     forced: set[str] = set()
     for name in force:
         plain = name.removeprefix("./").rstrip("/")
         meant = {path for path in files if path == plain or path.startswith(f"{plain}/")}
         if not meant:
-            raise UserError(f"'{name}' is no file of a new repository", hint=did_you_mean(plain, files) or one_of(files))
+            raise UserError(
+                f"'{name}' is no file of a new repository", hint=did_you_mean(plain, files) or one_of(files)
+            )
         forced |= meant
     return forced
 
@@ -154,7 +139,9 @@ def _obstacle(folder: Path, path: str) -> Problem | None:
     for number, part in enumerate(parts, start=1):
         place, last = place / part, number == len(parts)
         if place.is_symlink():
-            return Problem("/".join(parts[:number]), 0, "a link, which could lead elsewhere", "replace it by what it names")
+            return Problem(
+                "/".join(parts[:number]), 0, "a link, which could lead elsewhere", "replace it by what it names"
+            )
         if place.exists() and place.is_dir() == last:
             return Problem("/".join(parts[:number]), 0, "a folder, not a file" if last else "a file, not a folder")
     return None
@@ -167,7 +154,9 @@ def _foreign_project(folder: Path) -> list[Problem]:
     program = folder / PROGRAM
     if program.is_file() and b"gitune" in program.read_bytes():
         return []
-    return [Problem(PROJECT_FILE, 0, "a Pulumi project of another kind is here", "give the agents a folder of their own")]
+    return [
+        Problem(PROJECT_FILE, 0, "a Pulumi project of another kind is here", "give the agents a folder of their own")
+    ]
 
 
 def _nearest(folder: Path) -> Path:
