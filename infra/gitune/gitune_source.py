@@ -67,9 +67,7 @@ def find_source(repository: str | None, ref: str | None) -> GituneSource | None:
 
 
 def _commit_of(repository: str, ref: str) -> str:
-    hint = (
-        "--gitune-ref takes a tag, a branch or a commit of 40 hexadecimal digits, and only of a commit is nothing asked"
-    )
+    hint = "--gitune-ref takes a tag, a branch, or a commit of 40 hexadecimal digits, of which nothing is asked"
     try:
         commit = remote_commit(f"https://github.com/{repository}", ref)
     except UserError as error:

@@ -47,16 +47,14 @@ class Wanted:
     source: GituneSource | None
     """None: no workflows."""
     owners: tuple[str, ...] = ()
-    """Users, teams or e-mail addresses, as CODEOWNERS has them. None: no CODEOWNERS."""
+    """Users, teams or e-mail addresses, as CODEOWNERS has them. Empty: no CODEOWNERS."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UserError(f"'{self.name}' cannot be a project's name", hint="letters, digits and _ . -, at most 100")
         for owner in self.owners:
             if not _OWNER.fullmatch(owner):
-                raise UserError(
-                    f"'{owner}' cannot own code", hint="write @user, @organisation/team or an e-mail address"
-                )
+                raise UserError(f"'{owner}' cannot own code", hint="write @user, @org/team or an e-mail address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def project_name(folder: Path) -> str:
 
 def repository_files(wanted: Wanted) -> dict[str, str]:
     """File → text of the whole repository."""
-    templates = _FILES | (_GITHUB_FILES if wanted.source else {})
+    templates = {**_FILES, **(_GITHUB_FILES if wanted.source else {})}
     if wanted.source and wanted.owners:
         templates |= {_OWNERS_FILE: "CODEOWNERS"}
     values = {"name": wanted.name, "source": wanted.source, "owners": wanted.owners, "version": __version__}
@@ -123,9 +121,8 @@ def _forced(force: Collection[str], files: Mapping[str, str]) -> set[str]:
         plain = name.removeprefix("./").rstrip("/")
         meant = {path for path in files if path == plain or path.startswith(f"{plain}/")}
         if not meant:
-            raise UserError(
-                f"'{name}' is no file of a new repository", hint=did_you_mean(plain, files) or one_of(files)
-            )
+            hint = did_you_mean(plain, files) or one_of(files)
+            raise UserError(f"'{name}' is no file of a new repository", hint=hint)
         forced |= meant
     return forced
 
@@ -139,9 +136,8 @@ def _obstacle(folder: Path, path: str) -> Problem | None:
     for number, part in enumerate(parts, start=1):
         place, last = place / part, number == len(parts)
         if place.is_symlink():
-            return Problem(
-                "/".join(parts[:number]), 0, "a link, which could lead elsewhere", "replace it by what it names"
-            )
+            hint = "replace it by what it names"
+            return Problem("/".join(parts[:number]), 0, "a link, which could lead elsewhere", hint)
         if place.exists() and place.is_dir() == last:
             return Problem("/".join(parts[:number]), 0, "a folder, not a file" if last else "a file, not a folder")
     return None

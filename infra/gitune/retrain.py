@@ -168,8 +168,9 @@ def _with_base_model(text: str, item: yaml.MappingNode, slot: tuple[int, int], b
     after = values["provider"].end_mark.index
     if item.flow_style:
         return f"{text[start:after]}, base_model: {flow_scalar(base_model)}{text[after:end]}"
+    indent = " " * item.start_mark.column
     after = _line_starts(text)[values["provider"].end_mark.line + 1]
-    return f"{text[start:after]}{' ' * item.start_mark.column}base_model: {flow_scalar(base_model)}{line_end}{text[after:end]}"
+    return f"{text[start:after]}{indent}base_model: {flow_scalar(base_model)}{line_end}{text[after:end]}"
 
 
 def _last_line(node: yaml.Node) -> int:

@@ -337,6 +337,10 @@ class StackSpec(_Value):
     ] = Field(default_factory=dict)
 
 
+NO_AGENT = Problem("agents", 0, "no agent here", "gitune new AGENT --from FILE makes one")
+"""Nothing to train or deploy. What `gitune init` writes has none yet, and no file of it is wrong."""
+
+
 def agent_schema() -> dict[str, Any]:
     """JSON Schema of agent.yaml (draft 2020-12)."""
     schema = AgentSpec.model_json_schema()
@@ -363,7 +367,14 @@ def read_agents(
 
     folder = root / "agents"
     if not folder.is_dir():
-        return (), (Problem("agents", 0, "no such folder", "run gitune in a repository that has an agents/ folder"),)
+        return (), (
+            Problem(
+                "agents",
+                0,
+                "no such folder",
+                "run gitune in a repository that has an agents/ folder",
+            ),
+        )
     specs: list[AgentSpec] = []
     problems: list[Problem] = []
     for entry in sorted(folder.iterdir()):
@@ -374,7 +385,7 @@ def read_agents(
         if spec is not None:
             specs.append(spec)
     if not specs and not problems:
-        problems.append(Problem("agents", 0, "no agent here", "add agents/<name>/agent.yaml"))
+        problems.append(NO_AGENT)
     problems += check_agents(specs, root)
     return tuple(specs), tuple(problems)
 

@@ -29,7 +29,7 @@ from gitune.commands.questions import asks, yes_option
     "--owner",
     "owners",
     multiple=True,
-    help="Who reviews workflows, program and stacks: @user, @org/team or e-mail; repeatable.  [default: git's user.email]",
+    help="Who reviews workflows, program and stacks: @user, @org/team, e-mail.  [default: git's user.email]",
 )
 @click.option(
     "--force",

@@ -68,7 +68,7 @@ def command(
 
     from gitune.errors import UserError
     from gitune.new_agent.columns import propose_shape
-    from gitune.new_agent.make import Wishes, check_link, check_name, propose, read_examples, write_agent
+    from gitune.new_agent.make import Wishes, check_link, check_wishes, propose, read_examples, write_agent
     from gitune.new_agent.reading import read_table
     from gitune.project import Project
 
@@ -77,27 +77,28 @@ def command(
     wishes = Wishes(
         agent, alias, description, licence, scorer, cases, examples, validation, providers, _severities(rules), link
     )
-    check_name(wishes, project)
+    check_wishes(wishes, project)
     asking = asks(yes or as_json)
     if source is None and asking:
         source = asking("File of examples (CSV, TSV, JSON lines, JSON, Parquet)?", "")
     if not source:
-        raise UserError(
-            "no examples to make an agent of", hint="--from FILE names them: one question and its answer a row"
-        )
+        raise UserError("no examples to make an agent of", hint="--from FILE: a question and its answer on each row")
     table = read_table(source, project.root)
     shape = propose_shape(table, question, answer, system)
     if asking and shape.columns:
-        told = {role: asking(f"Column of the {name}?", shape.columns[role]) for role, name in _ROLES.items()}
+        question = question or asking("Column of the question?", shape.columns["user"])
+        answer = answer or asking("Column of the answer?", shape.columns["assistant"])
         system = system or asking("System message (empty: none)?", shape.columns.get("system", "")) or None
-        shape = propose_shape(table, told["user"], told["assistant"], system)
+        shape = propose_shape(table, question, answer, system)
     if link:
         check_link(table, project.root, system, shape)
     read = read_examples(table, shape, system)
     proposal = propose(wishes, table, shape, read)
     if asking:
-        wishes = _asked(asking, proposal)
-        proposal = propose(wishes, table, shape, read)
+        proposal = propose(_asked(asking, proposal), table, shape, read)
+        if asking(f"Write agents/{agent}?", "yes").casefold() not in ("yes", "y"):
+            click.echo("nothing was written", err=True)
+            return
     warned = write_agent(proposal, project)
     if as_json:
         click.echo(json.dumps(_facts(proposal, warned), indent=2, ensure_ascii=False))
@@ -105,6 +106,7 @@ def command(
         _show(proposal, warned)
 
 
+_MANY = 1_000
 _ROLES = {"user": "question", "assistant": "answer"}
 
 
@@ -120,19 +122,19 @@ def _severities(rules: tuple[str, ...]) -> dict[str, str]:
 
 
 def _asked(asking: Ask, proposal: Proposal) -> Wishes:
-    """Scorer and cases as the user wants them, and whether to go on at all. Raises UserError."""
+    """Scorer and cases as the user wants them, unless flags said so. Raises UserError."""
     from dataclasses import replace
 
     from gitune.errors import UserError
 
-    scoring, cut = proposal.scoring, proposal.cut
-    scorer = asking(f"Scorer ({scoring.reason})?", scoring.scorer)
+    wishes, scoring, cut = proposal.wishes, proposal.scoring, proposal.cut
+    scorer = wishes.scorer or asking(f"Scorer ({scoring.reason})?", scoring.scorer)
+    if wishes.cases is not None:
+        return replace(wishes, scorer=scorer)
     cases = asking(f"Questions held back for the benchmark, of {proposal.questions}?", str(len(cut.cases)))
     if not cases.isdecimal() or not int(cases):
         raise UserError(f"'{cases}' is no number of questions", hint="write a whole number, 1 or more")
-    if asking(f"Write agents/{proposal.wishes.name}?", "yes").casefold() not in ("yes", "y"):
-        raise click.Abort
-    return replace(proposal.wishes, scorer=scorer, cases=int(cases))
+    return replace(wishes, scorer=scorer, cases=int(cases))
 
 
 def _facts(proposal: Proposal, warned: Counter[str]) -> dict[str, object]:
@@ -168,7 +170,7 @@ def _show(proposal: Proposal, warned: Counter[str]) -> None:
     from gitune.new_agent.cut import FEWEST_CASES
 
     wishes, cut, columns = proposal.wishes, proposal.cut, proposal.shape.columns
-    shape = ", ".join(f"{_ROLES.get(role, role)} {column}" for role, column in columns.items()) if columns else ""
+    shape = "; ".join(f"{_ROLES.get(role, role)}: {column}" for role, column in (columns or {}).items())
     lines = {
         "from": f"{proposal.table.file.shown}: {proposal.table.file.kind}, {len(proposal.table.rows)} rows",
         "shape": shape or proposal.shape.format,
@@ -187,7 +189,10 @@ def _show(proposal: Proposal, warned: Counter[str]) -> None:
     if warned:
         click.echo(f"what is warned of: {program_name()} dataset show {wishes.name}")
     if len(cut.cases) < FEWEST_CASES:
+        click.echo(f"{len(cut.cases)} cases prove little: collect more examples, a gate wants {FEWEST_CASES} cases")
+    if "local" in wishes.providers and wishes.examples is None and len(cut.training) > _MANY:
         click.echo(
-            f"{len(cut.cases)} cases prove little: a gate wants {FEWEST_CASES} or more, so collect more examples"
+            f"{len(cut.training)} examples train for long on this machine, some ten minutes for each 1,000 short ones "
+            f"without a GPU: dataset.examples: 500 in agent.yaml is a start"
         )
     click.echo(f"next: {_following()}")

@@ -33,7 +33,7 @@ class Shape:
 
 
 def propose_shape(table: Table, question: str | None, answer: str | None, system: str | None) -> Shape:
-    """The known format of the first row, or columns; what is given wins. Raises InvalidInput where it cannot be told."""
+    """The known format of the first row, or columns; what is given wins. Raises InvalidInput where neither is clear."""
     if question is None and answer is None and _format(table.first) is not None:
         return Shape(format=_format(table.first) or "")
     for role, column in (("question", question), ("answer", answer)):

@@ -1,4 +1,4 @@
-"""A first benchmark, cut off the examples: what is asked there is not trained on. Pure, and the same on every machine."""
+"""A first benchmark, cut off the examples: what it asks is not trained on. Pure, and the same on every machine."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gitune.benchmark.cases import Case
+from gitune.benchmark.scorers import check_case
 from gitune.dataset.chat import Example, Message, as_dicts, first_problems
 from gitune.dataset.formats import Reader
 from gitune.dataset.urls import shown_url
@@ -98,6 +99,7 @@ def propose(wishes: Wishes, table: Table, shape: Shape, examples: Sequence[Examp
     cut = cut_cases(examples, wanted, scorer, by_answer=bool(scoring.labels))
     file = table.file.shown
     if not cut.cases:
+        _check_answers(examples, scorer)
         hint = "at least two questions are needed: one to train on, one to ask"
         raise InvalidInput([Problem(file, 0, "no question can be held back for the benchmark", hint)])
     if wishes.cases is not None and len(cut.cases) < wishes.cases:
@@ -106,10 +108,16 @@ def propose(wishes: Wishes, table: Table, shape: Shape, examples: Sequence[Examp
         raise InvalidInput([Problem(file, 0, message, f"--cases {len(cut.cases)} or fewer; {hint}")])
     if not cut.training:
         hint = "take fewer cases: --cases 5"
-        raise InvalidInput(
-            [Problem(file, 0, "no example is left to train on: all ask nearly what the cases ask", hint)]
-        )
+        raise InvalidInput([Problem(file, 0, "no example is left to train on: all are near a case", hint)])
     return Proposal(wishes, table, shape, scoring, cut, questions, _validation(wishes, len(cut.training)))
+
+
+def _check_answers(examples: Sequence[Example], scorer: Scorer) -> None:
+    """Raises InvalidInput where the scorer can make nothing of the answers."""
+    for example in examples:
+        wrong = check_case(scorer, Case("", example.prompt, example.messages[-1].content, example.line))
+        if wrong is not None:
+            raise InvalidInput([Problem(example.file, example.line, wrong, "--scorer names another")])
 
 
 def _scorer(name: str) -> Scorer:
@@ -147,11 +155,13 @@ def agent_files(proposal: Proposal, project: Project) -> dict[str, str]:
         "max_latency_seconds": proposal.scoring.max_latency_seconds,
     }
     files = {"agent.yaml": render("agent.yaml", values), _CASES: _lines(map(_case_line, cut.cases))}
-    return files if wishes.link else files | {_DATA: "".join(f"{e.canonical()}\n" for e in cut.training)}
+    return files if wishes.link else files | {_DATA: _lines(example.as_dict() for example in cut.training)}
 
 
-def check_name(wishes: Wishes, project: Project) -> None:
-    """Raises UserError for a name that no agent can have, or that one has."""
+def check_wishes(wishes: Wishes, project: Project) -> None:
+    """Raises UserError for a name that no agent can have or that one has, and for an unknown provider."""
+    for provider in wishes.providers:
+        project.provider(provider)
     if not AGENT_NAME.fullmatch(wishes.name):
         hint = "use 2 to 40 of a-z 0-9 - _, starting with a letter and not ending with - or _"
         raise UserError(f"bad agent name '{wishes.name}'", hint=hint)
