@@ -42,6 +42,11 @@ RuleId: typing.TypeAlias = Literal[
 ]
 
 
+def _as_written(value: Any) -> Any:
+    """YAML 1.1 reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -115,7 +120,7 @@ class DatasetSpec(_Value):
         str | None, Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code that every example is written in.")
     ] = None
     rules: Annotated[
-        dict[RuleId, Severity],
+        dict[RuleId, Annotated[Severity, BeforeValidator(_as_written)]],
         Field(description="What a rule's finding does: error stops, drop leaves the example out, warn lists it, off."),
     ] = Field(default_factory=dict)
 
