@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
@@ -110,14 +110,14 @@ _MANY = 1_000
 _ROLES = {"user": "question", "assistant": "answer"}
 
 
-def _severities(rules: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+def _severities(rules: tuple[str, ...]) -> dict[RuleId, Severity]:
+    found: dict[RuleId, Severity] = {}
     for rule in rules:
         name, _, severity = rule.partition("=")
         if name not in get_args(RuleId) or severity not in get_args(Severity):
             known = f"RULE: {', '.join(get_args(RuleId))}; ACTION: {', '.join(get_args(Severity))}"
             raise click.BadParameter(f"'{rule}' is not RULE=ACTION ({known})", param_hint="--rule")
-        found[name] = severity
+        found[cast("RuleId", name)] = cast("Severity", severity)
     return found
 
 
@@ -154,6 +154,7 @@ def _facts(proposal: Proposal, warned: Counter[str]) -> dict[str, object]:
         "training": len(cut.training),
         "repeats": cut.repeats,
         "near_cases": cut.near,
+        "dropped": proposal.dropped,
         "validation": proposal.validation,
         "providers": list(wishes.providers),
         "linked": wishes.link,
@@ -171,15 +172,14 @@ def _show(proposal: Proposal, warned: Counter[str]) -> None:
 
     wishes, cut, columns = proposal.wishes, proposal.cut, proposal.shape.columns
     shape = "; ".join(f"{_ROLES.get(role, role)}: {column}" for role, column in (columns or {}).items())
+    left = ((proposal.dropped, "by rules"), (cut.repeats, "repeated"), (cut.near, "near a case"))
     lines = {
         "from": f"{proposal.table.file.shown}: {proposal.table.file.kind}, {len(proposal.table.rows)} rows",
         "shape": shape or proposal.shape.format,
         "scorer": f"{proposal.scoring.scorer}: {proposal.scoring.reason}",
         "benchmark": f"{len(cut.cases)} of {proposal.questions} questions",
         "training": f"{len(cut.training)} examples, {proposal.validation:.0%} of them held back to follow the loss",
-        "left out": ", ".join(
-            f"{count} {what}" for count, what in ((cut.repeats, "repeated"), (cut.near, "near a case")) if count
-        ),
+        "left out": ", ".join(f"{count} {what}" for count, what in left if count),
         "warnings": ", ".join(f"{count} {rule}" for rule, count in sorted(warned.items())),
     }
     for name, text in lines.items():

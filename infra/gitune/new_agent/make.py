@@ -19,6 +19,7 @@ from gitune.benchmark.cases import Case
 from gitune.benchmark.scorers import check_case
 from gitune.dataset.chat import Example, Message, as_dicts, first_problems
 from gitune.dataset.formats import Reader
+from gitune.dataset.rules import DEFAULTS, Settings, apply
 from gitune.dataset.urls import shown_url
 from gitune.errors import InvalidInput, Problem, UserError
 from gitune.files import write_atomic
@@ -28,13 +29,14 @@ from gitune.new_agent.reading import Table
 from gitune.new_agent.scoring import Scoring, propose_scoring
 from gitune.project import Project, check_agent_files
 from gitune.scorer_spec import Scorer
-from gitune.spec import AGENT_NAME, Severity, read_agents
+from gitune.spec import AGENT_NAME, RuleId, Severity, read_agents
 from gitune.templates import render
 
 _SCHEMAS = ("agents/agent.schema.json", "docs/reference/agent.schema.json")
 _DATA, _CASES = "data/train.jsonl", "benchmark/cases.jsonl"
-_LINKED_RULES: Mapping[str, Severity] = {"exact-duplicate": "drop", "leak": "drop", "near-leak": "drop"}
+_LINKED_RULES: Mapping[RuleId, Severity] = {"exact-duplicate": "drop", "leak": "drop", "near-leak": "drop"}
 """A file that stays as it is holds the cases too, so the dataset leaves them out."""
+_PRIVATE: tuple[RuleId, ...] = ("email", "phone", "credit-card", "api-key")
 _DECIDES = re.compile(r"dataset\.rules\.([\w-]+) decides what happens")
 
 
@@ -51,7 +53,7 @@ class Wishes:
     examples: int | None = None
     validation: float | None = None
     providers: tuple[str, ...] = ("local",)
-    rules: Mapping[str, str] | None = None
+    rules: Mapping[RuleId, Severity] | None = None
     link: bool = False
 
 
@@ -65,6 +67,8 @@ class Proposal:
     scoring: Scoring
     cut: Cut
     questions: int
+    dropped: int
+    """Examples that hold what is personal or secret."""
     validation: float
 
 
@@ -88,8 +92,11 @@ def read_examples(table: Table, shape: Shape, system: str | None = None) -> tupl
     )
 
 
-def propose(wishes: Wishes, table: Table, shape: Shape, examples: Sequence[Example]) -> Proposal:
-    """Scorer, cases and split. Raises InvalidInput where no benchmark can be cut off."""
+def propose(wishes: Wishes, table: Table, shape: Shape, read: Sequence[Example]) -> Proposal:
+    """Scorer, cases and split. Raises InvalidInput where no benchmark can be cut off, and for what no file may hold."""
+    examples = _fit_to_keep(wishes, read)
+    if not examples:
+        raise InvalidInput([Problem(table.file.shown, 0, "no example is left after the rules")])
     scoring = propose_scoring([example.messages[-1].content for example in examples])
     if wishes.scorer is not None and wishes.scorer != scoring.scorer:
         scoring = replace(scoring, scorer=wishes.scorer, reason="as asked")
@@ -109,7 +116,24 @@ def propose(wishes: Wishes, table: Table, shape: Shape, examples: Sequence[Examp
     if not cut.training:
         hint = "take fewer cases: --cases 5"
         raise InvalidInput([Problem(file, 0, "no example is left to train on: all are near a case", hint)])
-    return Proposal(wishes, table, shape, scoring, cut, questions, _validation(wishes, len(cut.training)))
+    dropped, validation = len(read) - len(examples), _validation(wishes, len(cut.training))
+    return Proposal(wishes, table, shape, scoring, cut, questions, dropped, validation)
+
+
+def _fit_to_keep(wishes: Wishes, examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Without what is personal or secret and is to be dropped. It must not get into the cases either, which the rules
+    of a dataset do not look at. Raises InvalidInput where it is not said to be dropped or kept.
+    """
+    wanted = {rule: (wishes.rules or {}).get(rule, DEFAULTS[rule]) for rule in _PRIVATE}
+    cleaned = apply(examples, (), Settings(severities={rule: wanted.get(rule, "off") for rule in DEFAULTS}))
+    problems = cleaned.problems()
+    if problems:
+        raise InvalidInput([replace(problem, hint=_as_flag(problem.hint)) for problem in problems])
+    return cleaned.kept
+
+
+def _as_flag(hint: str | None) -> str | None:
+    return hint and _DECIDES.sub(r"--rule \1=drop leaves such examples out, warn and off keep them", hint)
 
 
 def _check_answers(examples: Sequence[Example], scorer: Scorer) -> None:
@@ -221,8 +245,7 @@ def _as_given(proposal: Proposal, problems: Iterable[Problem]) -> list[Problem]:
     found = []
     for problem in problems:
         message = places.sub(lambda match: "{}:{}".format(*given(match[1], int(match[2]))), problem.message)
-        hint = _DECIDES.sub(r"--rule \1=drop leaves such examples out, warn and off keep them", problem.hint or "")
-        found.append(Problem(*given(problem.file, problem.line), message, hint or None))
+        found.append(Problem(*given(problem.file, problem.line), message, _as_flag(problem.hint)))
     return found
 
 

@@ -39,7 +39,7 @@ def propose_scoring(answers: Sequence[str]) -> Scoring:
         return _scoring("number", texts, "Answers with a number.", "every answer is a number")
     if all(_is_object(text) for text in texts):
         return _scoring("json_fields", texts, "Answers with a JSON object.", "every answer is a JSON object")
-    few = distinct <= min(_MOST_LABELS, max(2, len(texts) // _EACH_LABEL))
+    few = distinct <= _MOST_LABELS and distinct * _EACH_LABEL <= len(texts)
     if few and len(longest) <= _LABEL_CHARACTERS and not any("\n" in text for text in texts):
         reason = f"{distinct} distinct answers, none longer than {len(longest)} characters"
         return _scoring("exact", texts, f"Gives one of {distinct} answers.", reason, distinct)
