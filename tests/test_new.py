@@ -144,7 +144,8 @@ def test_every_answer_is_a_flag(repository: Repository, gitune: Gitune) -> None:
     made(
         gitune, "--from", "tickets.csv", "--question", "{title}: {what}", "--answer", "goes_to", "--system",
         "Route it.", "--scorer", "normalised", "--cases", "12", "--examples", "40", "--validation", "0.25",
-        "--provider", "openai", "--provider", "local", "--alias", "router", "--description", "Routes: all", "--licence", "CC-BY-4.0",
+        "--provider", "openai", "--provider", "local",
+        "--alias", "router", "--description", "Routes: all", "--licence", "CC-BY-4.0",
         "--rule", "near-duplicate=off", "--rule", "email=drop",
     )  # fmt: skip
     assert agent(repository) == {
