@@ -12,9 +12,7 @@ from gitune.commands.questions import Ask, asks, yes_option
 from gitune.spec import RuleId, Severity
 
 if TYPE_CHECKING:
-    from collections import Counter
-
-    from gitune.new_agent.make import Proposal, Wishes
+    from gitune.new_agent.proposal import Proposal, Wishes
 
 
 @click.command("new")
@@ -68,9 +66,11 @@ def command(
 
     from gitune.errors import UserError
     from gitune.new_agent.columns import propose_shape
-    from gitune.new_agent.make import Wishes, check_link, check_wishes, propose, read_examples, write_agent
+    from gitune.new_agent.folder import check_link, check_wishes, write_agent
+    from gitune.new_agent.proposal import Wishes, propose, read_examples
     from gitune.new_agent.reading import read_table
     from gitune.project import Project
+    from gitune.report.new_agent import new_agent_facts, new_agent_lines
 
     project = Project.open(stack)
     project = replace(project, stack=project.stack.model_copy(update={"provider": None}))  # each candidate is checked
@@ -101,13 +101,10 @@ def command(
             return
     warned = write_agent(proposal, project)
     if as_json:
-        click.echo(json.dumps(_facts(proposal, warned), indent=2, ensure_ascii=False))
-    else:
-        _show(proposal, warned)
-
-
-_MANY = 1_000
-_ROLES = {"user": "question", "assistant": "answer"}
+        click.echo(json.dumps(new_agent_facts(proposal, warned, program_name()), indent=2, ensure_ascii=False))
+        return
+    for line in new_agent_lines(proposal, warned, program_name()):
+        click.echo(line)
 
 
 def _severities(rules: tuple[str, ...]) -> dict[RuleId, Severity]:
@@ -135,64 +132,3 @@ def _asked(asking: Ask, proposal: Proposal) -> Wishes:
     if not cases.isdecimal() or not int(cases):
         raise UserError(f"'{cases}' is no number of questions", hint="write a whole number, 1 or more")
     return replace(wishes, scorer=scorer, cases=int(cases))
-
-
-def _facts(proposal: Proposal, warned: Counter[str]) -> dict[str, object]:
-    wishes, table, cut = proposal.wishes, proposal.table, proposal.cut
-    return {
-        "agent": wishes.name,
-        "folder": f"agents/{wishes.name}",
-        "from": table.file.shown,
-        "kind": table.file.kind,
-        "rows": len(table.rows),
-        "format": proposal.shape.format or "columns",
-        "columns": dict(proposal.shape.columns or {}),
-        "scorer": proposal.scoring.scorer,
-        "scorer_reason": proposal.scoring.reason,
-        "questions": proposal.questions,
-        "cases": len(cut.cases),
-        "training": len(cut.training),
-        "repeats": cut.repeats,
-        "near_cases": cut.near,
-        "dropped": proposal.dropped,
-        "validation": proposal.validation,
-        "providers": list(wishes.providers),
-        "linked": wishes.link,
-        "warnings": dict(sorted(warned.items())),
-        "next": _following(),
-    }
-
-
-def _following() -> str:
-    return f"{program_name()} plan"
-
-
-def _show(proposal: Proposal, warned: Counter[str]) -> None:
-    from gitune.new_agent.cut import FEWEST_CASES
-
-    wishes, cut, columns = proposal.wishes, proposal.cut, proposal.shape.columns
-    shape = "; ".join(f"{_ROLES.get(role, role)}: {column}" for role, column in (columns or {}).items())
-    left = ((proposal.dropped, "by rules"), (cut.repeats, "repeated"), (cut.near, "near a case"))
-    lines = {
-        "from": f"{proposal.table.file.shown}: {proposal.table.file.kind}, {len(proposal.table.rows)} rows",
-        "shape": shape or proposal.shape.format,
-        "scorer": f"{proposal.scoring.scorer}: {proposal.scoring.reason}",
-        "benchmark": f"{len(cut.cases)} of {proposal.questions} questions",
-        "training": f"{len(cut.training)} examples, {proposal.validation:.0%} of them held back to follow the loss",
-        "left out": ", ".join(f"{count} {what}" for count, what in left if count),
-        "warnings": ", ".join(f"{count} {rule}" for rule, count in sorted(warned.items())),
-    }
-    for name, text in lines.items():
-        if text:
-            click.echo(f"{name:<10} {text}")
-    click.echo(f"wrote agents/{wishes.name}: agent.yaml and its benchmark{'' if wishes.link else ' and data'}")
-    if warned:
-        click.echo(f"what is warned of: {program_name()} dataset show {wishes.name}")
-    if len(cut.cases) < FEWEST_CASES:
-        click.echo(f"{len(cut.cases)} cases prove little: collect more examples, a gate wants {FEWEST_CASES} cases")
-    if "local" in wishes.providers and wishes.examples is None and len(cut.training) > _MANY:
-        click.echo(
-            f"{len(cut.training)} examples train for long on this machine, some ten minutes for each 1,000 short ones "
-            f"without a GPU: dataset.examples: 500 in agent.yaml is a start"
-        )
-    click.echo(f"next: {_following()}")
