@@ -128,6 +128,13 @@ def test_a_second_time_nothing_is_left_to_do(team: Path, gitune: Gitune) -> None
     assert files(team) == before
 
 
+def test_what_was_said_once_need_not_be_said_again(team: Path, gitune: Gitune) -> None:
+    moved = team.rename(team.parent / "elsewhere")
+    assert json.loads(gitune("init", str(moved), "--json").out)["same"] == sorted(files(moved))
+    result = gitune("init", str(moved), "--gitune-ref", "f" * 40, "--force", ".github/workflows", "--json")
+    assert json.loads(result.out)["written"] == [f".github/workflows/{name}.yml" for name in sorted(WORKFLOWS)]
+
+
 def test_what_is_there_stays_and_is_named(folder: Path, gitune: Gitune) -> None:
     (folder / "README.md").write_text("ours\n")
     result = gitune("init", *FROM, "--owner", "@acme/ml")

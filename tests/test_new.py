@@ -171,10 +171,10 @@ def test_every_answer_is_a_flag(repository: Repository, gitune: Gitune) -> None:
 def test_a_linked_file_stays_where_it_is_and_its_cases_are_not_trained_on(
     repository: Repository, gitune: Gitune
 ) -> None:
-    repository.write("data/messages.csv", table([*ROWS, ROWS[0]]))
-    made(gitune, "--from", "data/messages.csv", "--link")
+    repository.write("agents/_data/messages.csv", table([*ROWS, ROWS[0]]))
+    made(gitune, "--from", "agents/_data/messages.csv", "--link")
     (source,) = agent(repository)["dataset"]["sources"]
-    assert source == {"path": "../../data/messages.csv", "columns": {"user": "text", "assistant": "intent"}}
+    assert source == {"path": "../_data/messages.csv", "columns": {"user": "text", "assistant": "intent"}}
     assert not (repository.root / "agents/support/data").exists()
     built = repository.root / gitune("dataset", "build", "support").out.strip()
     assert len(lines(built / "train.jsonl")) + len(lines(built / "validation.jsonl")) == 60
@@ -272,7 +272,7 @@ def test_what_is_near_a_case_is_not_trained_on(repository: Repository, gitune: G
         ("a.csv", table(ROWS), ["--provider", "lokal"], "error: no provider 'lokal'\nhint: did you mean 'local'?"),
         ("a.csv", table(ROWS), ["--rule", "email=maybe"], "'email=maybe' is not RULE=ACTION"),
         ("a.csv", table(ROWS), ["--validation", "0.9"], "Invalid value for '--validation'"),
-        ("../a.csv", table(ROWS), ["--link"], "../a.csv: outside the repository, so it cannot be linked"),
+        ("../a.csv", table(ROWS), ["--link"], "../a.csv: outside agents/, so it cannot be linked"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_nothing_is_written(

@@ -46,20 +46,21 @@ def installed_source() -> GituneSource | None:
     return GituneSource(found["name"], commit) if found and _COMMIT.fullmatch(commit) else None
 
 
-def find_source(repository: str | None, ref: str | None) -> GituneSource | None:
-    """The named repository at the named tag, branch or commit; what is left out is that of the installed gitune.
+def find_source(repository: str | None, ref: str | None, written: GituneSource | None = None) -> GituneSource | None:
+    """The named repository at the named tag, branch or commit; what is left out is as it is `written` in the workflows
+    that are there, else as it was installed. None where nothing is known.
 
-    None where nothing is known. Asks GitHub for the commit of a tag or branch. Raises UserError.
+    Asks GitHub for the commit of a tag or branch. Raises UserError.
     """
-    installed = installed_source()
+    known = written or installed_source()
     if repository is None:
-        if installed is None or ref is None:
-            return installed
-        repository = installed.repository
+        if known is None or ref is None:
+            return known
+        repository = known.repository
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"'{repository}' is not a repository on GitHub", hint="write it as owner/name")
-    if ref is None and installed is not None and installed.repository == repository:
-        return installed
+    if ref is None and known is not None and known.repository == repository:
+        return known
     ref = ref or f"v{__version__}"
     if _COMMIT.fullmatch(ref):
         return GituneSource(repository, ref)

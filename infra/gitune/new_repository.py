@@ -17,6 +17,7 @@ from gitune.hints import did_you_mean, one_of
 from gitune.project import PROJECT_FILE
 from gitune.spec import agent_schema
 from gitune.templates import render
+from gitune.yaml_source import parse_yaml
 
 PROGRAM = "infra/__main__.py"
 _FILES: Mapping[str, str] = {
@@ -33,6 +34,10 @@ _GITHUB_FILES: Mapping[str, str] = {
     f".github/workflows/{name}.yml": f"{name}.yml" for name in ("plan", "train", "deploy", "drift")
 } | {".github/dependabot.yml": "dependabot.yml"}
 _OWNERS_FILE = ".github/CODEOWNERS"
+_PLAN_FILE = ".github/workflows/plan.yml"
+_USES = re.compile(
+    r"uses: (?P<repository>[\w.-]+/[\w.-]+)/\.github/workflows/plan\.yml@(?P<commit>[0-9a-f]{40})(?: # (?P<ref>\S+))?"
+)
 _SCHEMA_FILE = "agents/agent.schema.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _OWNER = re.compile(r"@[A-Za-z0-9-]+(/[A-Za-z0-9_.-]+)?|[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -72,8 +77,21 @@ class Draft:
 
 
 def project_name(folder: Path) -> str:
-    """A name for the project of a folder."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.")[:100] or "agents"
+    """The name of the project in the folder, or one for a new project there."""
+    named = _yaml(folder / PROJECT_FILE).get("name")
+    return str(named or re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-.")[:100] or "agents")
+
+
+def written_source(folder: Path) -> GituneSource | None:
+    """The gitune that the workflows in the folder call; None where there are none of ours."""
+    call = _USES.search(_text(folder / _PLAN_FILE))
+    return GituneSource(call["repository"], call["commit"], call["ref"] or "") if call else None
+
+
+def written_owners(folder: Path) -> tuple[str, ...]:
+    """Who owns the workflows by the CODEOWNERS in the folder."""
+    rules = (line.split() for line in _text(folder / _OWNERS_FILE).splitlines())
+    return next((tuple(owners) for path, *owners in filter(None, rules) if path == "/.github/"), ())
 
 
 def repository_files(wanted: Wanted) -> dict[str, str]:
@@ -158,3 +176,12 @@ def _foreign_project(folder: Path) -> list[Problem]:
 def _nearest(folder: Path) -> Path:
     """The folder, or the first above it that exists."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
+
+
+def _text(file: Path) -> str:
+    return file.read_bytes().decode("utf-8", errors="replace") if file.is_file() else ""
+
+
+def _yaml(file: Path) -> Mapping[str, object]:
+    data = parse_yaml(_text(file).encode(), file.name).data
+    return data if isinstance(data, dict) else {}

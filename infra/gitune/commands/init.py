@@ -13,16 +13,16 @@ from gitune.commands.questions import asks, yes_option
 
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
-@click.option("--name", help="Of the Pulumi project.  [default: the folder's]")
+@click.option("--name", help="Of the Pulumi project.  [default: as written, else the folder's]")
 @click.option(
     "--gitune-repository",
     metavar="OWNER/NAME",
-    help="Where gitune is on GitHub; the workflows call its own.  [default: where pip got it from]",
+    help="Where gitune is on GitHub; the workflows call its own.  [default: as written, else where pip got it from]",
 )
 @click.option(
     "--gitune-ref",
     metavar="REF",
-    help="Its tag, branch or commit; the commit is written.  [default: the installed one, or this version's tag]",
+    help="Its tag, branch or commit.  [default: as written, else as installed, else this version's tag]",
 )
 @click.option("--no-github", is_flag=True, help="Leave out .github: no workflows, no CODEOWNERS.")
 @click.option(
@@ -57,18 +57,27 @@ def command(
     from gitune.errors import UserError
     from gitune.git import own_email
     from gitune.gitune_source import find_source
-    from gitune.new_repository import Wanted, draft_repository, project_name, write_repository
+    from gitune.new_repository import (
+        Wanted,
+        draft_repository,
+        project_name,
+        write_repository,
+        written_owners,
+        written_source,
+    )
 
     asking = asks(yes or as_json)
     if no_github and (gitune_repository or gitune_ref or owners):
         raise click.UsageError("--no-github needs no repository, ref or owner", click.get_current_context())
-    source = None if no_github else find_source(gitune_repository, gitune_ref)
+    source = None if no_github else find_source(gitune_repository, gitune_ref, written_source(folder))
     if source is None and not no_github:
         if not asking:
             hint = "--gitune-repository OWNER/NAME says it; --no-github leaves the workflows out"
             raise UserError("where gitune is on GitHub is not known, and the workflows call it there", hint=hint)
         told = asking("Where is gitune on GitHub, as owner/name (empty: no workflows yet)?", "")
         source = find_source(told, gitune_ref) if told else None
+    if source is not None and not owners:
+        owners = written_owners(folder)
     if source is not None and not owners:
         known = own_email(Path.cwd())
         told = asking("Who reviews workflows, program and stacks?", known) if asking else known

@@ -53,9 +53,9 @@ def check_link(table: Table, root: Path, system: str | None, shape: Shape) -> No
     if table.sha256:
         if "***" in shown_url(file.shown):
             raise UserError("a URL with a secret cannot be linked", hint="leave --link out: the data is copied")
-    elif not file.path.resolve().is_relative_to(root.resolve()):
-        hint = "move it into the repository, or leave --link out: the data is copied"
-        raise InvalidInput([Problem(file.shown, 0, "outside the repository, so it cannot be linked", hint)])
+    elif not file.path.resolve().is_relative_to((root / "agents").resolve()):
+        hint = "a pull request's plan takes that folder alone: move it to agents/_data, or leave --link out"
+        raise InvalidInput([Problem(file.shown, 0, "outside agents/, so it cannot be linked", hint)])
     if by_content(SourceFile.of(file.path, file.shown, file.shown)).kind != file.kind:
         hint = f"name it .{file.kind}, or leave --link out: the data is copied"
         raise InvalidInput([Problem(file.shown, 0, f"its name does not say that it is {file.kind}", hint)])
