@@ -27,6 +27,7 @@ from gitune.new_agent.scoring import propose_scoring
 from gitune.scorer_spec import Plain, Scorer
 from tests.banking77 import FOLDER, available
 from tests.conftest import Repository, Result, example, jsonl
+from tests.servers.files import FileServer
 
 Gitune = Callable[..., Result]
 EXACT = Scorer(exact=Plain())
@@ -121,7 +122,7 @@ def test_the_file_says_what_was_proposed(repository: Repository, gitune: Gitune)
         "shape      question: text; answer: intent\n"
         "scorer     exact: 3 distinct answers, none longer than 8 characters\n"
         "benchmark  30 of 90 questions\n"
-        "training   60 examples, 10% of them held back to follow the loss\n"
+        "training   60 examples, 10% held back to follow the loss\n"
         "wrote agents/support: agent.yaml and its benchmark and data\n"
         "next: gitune plan\n"
     )
@@ -178,6 +179,21 @@ def test_a_linked_file_stays_where_it_is_and_its_cases_are_not_trained_on(
     assert not (repository.root / "agents/support/data").exists()
     built = repository.root / gitune("dataset", "build", "support").out.strip()
     assert len(lines(built / "train.jsonl")) + len(lines(built / "validation.jsonl")) == 60
+
+
+def test_a_file_elsewhere_is_copied_or_linked_by_its_content(repository: Repository, gitune: Gitune) -> None:
+    pytest.importorskip("aiohttp")
+    with FileServer() as server:
+        server.files["/messages.csv"] = table(ROWS).encode()
+        address = f"{server.url}/messages.csv"
+        assert made(gitune, "--from", address)["training"] == 60
+        assert gitune("new", "linked", "--from", address, "--link").code == 0
+        assert gitune("validate").code == 0
+        signed = gitune("new", "signed", "--from", f"{address}?sig=s3cret", "--link")
+    source = yaml.safe_load((repository.root / "agents/linked/agent.yaml").read_text())["dataset"]["sources"][0]
+    assert (source["path"], len(source["sha256"])) == (address, 64)
+    assert (signed.code, "a URL with a secret cannot be linked" in signed.err) == (1, True)
+    assert "s3cret" not in signed.err
 
 
 @pytest.mark.skipif(not available(), reason="needs ../shared/data")
@@ -342,12 +358,13 @@ def test_on_a_terminal_it_asks_what_no_flag_said(repository: Repository) -> None
         patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
         code, said = talk(["new", "support", "--answer", "intent"], ["a.csv", "", "Name it.", "", "12", ""])
         assert code == 0, said
-        assert "Column of the question? [text]: " in said
-        assert "Column of the answer?" not in said
+        assert "Column of the question, of text, intent? [text]: " in said
+        assert "Column of the answer" not in said
         assert agent(repository)["benchmark"]["scorer"] == "exact"
         cases = lines(repository.root / "agents/support/benchmark/cases.jsonl")
         assert (len(cases), cases[0]["messages"][0]["content"]) == (12, "Name it.")
-        code, said = talk(["new", "other", "--from", "a.csv"], ["", "", "", "", "", "no"])
+        repository.write("b.csv", table([(*row, "x") for row in ROWS], ("a", "b", "c")))
+        code, said = talk(["new", "other", "--from", "b.csv"], ["a", "b", "", "", "", "no"])
     assert (code, "nothing was written" in said) == (0, True)
     assert not (repository.root / "agents/other").exists()
 

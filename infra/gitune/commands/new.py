@@ -65,7 +65,7 @@ def command(
     from dataclasses import replace
 
     from gitune.errors import UserError
-    from gitune.new_agent.columns import propose_shape
+    from gitune.new_agent.columns import guess_columns, known_format, propose_shape
     from gitune.new_agent.folder import check_link, check_wishes, write_agent
     from gitune.new_agent.proposal import Wishes, propose, read_examples
     from gitune.new_agent.reading import read_table
@@ -84,12 +84,14 @@ def command(
     if not source:
         raise UserError("no examples to make an agent of", hint="--from FILE: a question and its answer on each row")
     table = read_table(source, project.root)
-    shape = propose_shape(table, question, answer, system)
-    if asking and shape.columns:
-        question = question or asking("Column of the question?", shape.columns["user"])
-        answer = answer or asking("Column of the answer?", shape.columns["assistant"])
-        system = system or asking("System message (empty: none)?", shape.columns.get("system", "")) or None
-        shape = propose_shape(table, question, answer, system)
+    if asking and (question or answer or not known_format(table)):
+        listed = ", ".join(table.columns)
+        question = question or asking(
+            f"Column of the question, of {listed}?", guess_columns(table, None, answer)[0] or ""
+        )
+        answer = answer or asking(f"Column of the answer, of {listed}?", guess_columns(table, question, None)[1] or "")
+        system = system or asking("System message (empty: none)?", "") or None
+    shape = propose_shape(table, question or None, answer or None, system)
     if link:
         check_link(table, project.root, system, shape)
     read = read_examples(table, shape, system)

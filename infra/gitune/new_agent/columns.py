@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gitune.dataset.formats import FORMATS, template_columns
 from gitune.errors import InvalidInput, Problem
@@ -32,12 +31,13 @@ class Shape:
     """Role → column or template, as `dataset.sources[].columns` has them."""
 
 
-def propose_shape(table: Table, question: str | None, answer: str | None, system: str | None) -> Shape:
-    """The known format of the first row, or columns; what is given wins. Raises InvalidInput where neither is clear."""
-    if question is None and answer is None and _format(table.first) is not None:
-        return Shape(format=_format(table.first) or "")
-    for role, column in (("question", question), ("answer", answer)):
-        _check(table, role, column)
+def known_format(table: Table) -> str | None:
+    """The format of the first row; None where its columns must be named."""
+    return next((name for name, known in FORMATS.items() if all(column in table.first for column in known.needs)), None)
+
+
+def guess_columns(table: Table, question: str | None, answer: str | None) -> tuple[str | None, str | None]:
+    """(question, answer): what is given, else a column by its name, else what only one column can be."""
     free = [name for name in table.columns if name not in (question, answer) and _holds_text(table, name)]
     question = question or _named(free, _QUESTIONS)
     answer = answer or _named([name for name in free if name != question], _ANSWERS)
@@ -48,17 +48,22 @@ def propose_shape(table: Table, question: str | None, answer: str | None, system
         question = rest[0]
     elif answer is None and question is not None and len(rest) == 1:
         answer = rest[0]
+    return question, answer
+
+
+def propose_shape(table: Table, question: str | None, answer: str | None, system: str | None) -> Shape:
+    """The known format of the first row, or columns; what is given wins. Raises InvalidInput where neither is clear."""
+    if question is None and answer is None and (known := known_format(table)):
+        return Shape(format=known)
+    for role, column in (("question", question), ("answer", answer)):
+        _check(table, role, column)
+    question, answer = guess_columns(table, question, answer)
     if question is None or answer is None:
         missing = "question" if question is None else "answer"
-        listed = ", ".join(table.columns)
-        message = f"which column is the {missing}? there are: {listed}"
+        message = f"which column is the {missing}? there are: {', '.join(table.columns)}"
         raise InvalidInput([Problem(table.file.shown, 1, message, f"--{missing} COLUMN says it")])
-    system = system or _named([name for name in rest if name not in (question, answer)], _SYSTEMS)
+    system = system or _named([name for name in table.columns if name not in (question, answer)], _SYSTEMS)
     return Shape(columns={"user": question, "assistant": answer} | ({"system": system} if system else {}))
-
-
-def _format(row: Mapping[str, Any]) -> str | None:
-    return next((name for name, known in FORMATS.items() if all(column in row for column in known.needs)), None)
 
 
 def _check(table: Table, role: str, column: str | None) -> None:

@@ -44,12 +44,13 @@ def new_agent_lines(proposal: Proposal, warned: Mapping[str, int], program: str)
     wishes, cut, columns = proposal.wishes, proposal.cut, proposal.shape.columns
     shape = "; ".join(f"{_ROLES.get(role, role)}: {column}" for role, column in (columns or {}).items())
     left = ((proposal.dropped, "by rules"), (cut.repeats, "repeated"), (cut.near, "near a case"))
+    chosen = f"{min(wishes.examples, len(cut.training))} of " if wishes.examples else ""
     lines = {
         "from": f"{proposal.table.file.shown}: {proposal.table.file.kind}, {len(proposal.table.rows)} rows",
         "shape": shape or proposal.shape.format,
         "scorer": f"{proposal.scoring.scorer}: {proposal.scoring.reason}",
         "benchmark": f"{len(cut.cases)} of {proposal.questions} questions",
-        "training": f"{len(cut.training)} examples, {proposal.validation:.0%} of them held back to follow the loss",
+        "training": f"{chosen}{len(cut.training)} examples, {proposal.validation:.0%} held back to follow the loss",
         "left out": ", ".join(f"{count} {what}" for count, what in left if count),
         "warnings": ", ".join(f"{count} {rule}" for rule, count in sorted(warned.items())),
     }
