@@ -189,6 +189,12 @@ def test_another_pulumi_project_is_left_alone(folder: Path, gitune: Gitune) -> N
     assert [path.name for path in folder.iterdir()] == ["Pulumi.yaml"]
 
 
+def test_below_another_repository_the_workflows_are_not_read(team: Path, gitune: Gitune) -> None:
+    result = gitune("init", "more", *FROM, "--owner", "@acme/ml")
+    assert f"GitHub reads .github at the root of a repository only, which is {team}: move it there\n" in result.out
+    assert not (team / "more" / ".git").exists()
+
+
 def test_without_github(folder: Path, gitune: Gitune) -> None:
     told = json.loads(gitune("init", "team", "--no-github", "--json").out)
     assert told["next"] == ["cd team", "gitune new AGENT --from FILE"]

@@ -67,6 +67,14 @@ def remote_commit(url: str, ref: str) -> str | None:
     return next((found[name] for name in names if name in found), None)
 
 
+def top_folder(root: Path) -> Path | None:
+    """The root of the repository's working tree; None outside of one, and where git is missing."""
+    if not is_repository(root):
+        return None
+    shown = _git(root, "rev-parse", "--show-toplevel", check=False).stdout.strip()
+    return Path(shown) if shown else None
+
+
 def start_repository(root: Path) -> None:
     """`git init`, with the branch main. Raises UserError."""
     _git(root, "init", "--quiet", "--initial-branch=main")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from gitune import __version__
 from gitune.errors import InvalidInput, Problem, UserError
 from gitune.files import write_atomic
-from gitune.git import is_repository, start_repository
+from gitune.git import start_repository, top_folder
 from gitune.gitune_source import GituneSource
 from gitune.hints import did_you_mean, one_of
 from gitune.project import PROJECT_FILE
@@ -73,7 +74,8 @@ class Draft:
     """Files that are there, as they would be written."""
     kept: tuple[str, ...]
     """Files that are there and say something else."""
-    starts_git: bool
+    git_root: Path | None
+    """Of the git repository that the folder is in; None: it is in none."""
 
 
 def project_name(folder: Path) -> str:
@@ -121,15 +123,15 @@ def draft_repository(folder: Path, wanted: Wanted, force: Collection[str] = ()) 
     same = tuple(path for path, content in found.items() if content == files[path].encode())
     kept = tuple(path for path in found if path not in same and path not in forced)
     written = {path: text for path, text in files.items() if path not in same and path not in kept}
-    return Draft(folder, written, same, kept, not is_repository(_nearest(folder)))
+    return Draft(folder, written, same, kept, top_folder(_nearest(folder)))
 
 
 def write_repository(draft: Draft) -> None:
-    """Write what the draft says. Killed in between, the same command goes on."""
+    """Write what the draft says. Killed in between, the same command goes on. A folder outside of git gets `git init`."""
     draft.folder.mkdir(parents=True, exist_ok=True)
     for path, text in draft.written.items():
         write_atomic(draft.folder / path, text)
-    if draft.starts_git:
+    if draft.git_root is None and shutil.which("git"):
         start_repository(draft.folder)
 
 

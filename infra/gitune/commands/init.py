@@ -105,4 +105,6 @@ def command(
         click.echo("nothing to write")
     if source is not None and not owners:
         click.echo("no CODEOWNERS: --owner @org/team says who reviews workflows and stacks")
+    if source is not None and draft.git_root is not None and draft.git_root != folder.resolve():
+        click.echo(f"GitHub reads .github at the root of a repository only, which is {draft.git_root}: move it there")
     click.echo(f"next: {' && '.join(following)}")
