@@ -127,7 +127,7 @@ def draft_repository(folder: Path, wanted: Wanted, force: Collection[str] = ()) 
 
 
 def write_repository(draft: Draft) -> None:
-    """Write what the draft says. Killed in between, the same command goes on. A folder outside of git gets `git init`."""
+    """Write what the draft says. Killed in between, the same command goes on. Outside of git, `git init` follows."""
     draft.folder.mkdir(parents=True, exist_ok=True)
     for path, text in draft.written.items():
         write_atomic(draft.folder / path, text)
