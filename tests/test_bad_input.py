@@ -203,7 +203,8 @@ def test_an_unknown_stack(repository: Repository, gitune: Gitune) -> None:
 
 def test_no_agent_at_all(repository: Repository, gitune: Gitune) -> None:
     result = gitune("up")
-    assert (result.code, "agents: no agent here\n  hint: add agents/<name>/agent.yaml" in result.err) == (1, True)
+    said = "agents: no agent here\n  hint: gitune new AGENT --from FILE makes one"
+    assert (result.code, said in result.err) == (1, True)
 
 
 def test_outside_a_repository(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, gitune: Gitune) -> None:

@@ -59,6 +59,32 @@ def is_repository(root: Path) -> bool:
         return False
 
 
+def remote_commit(url: str, ref: str) -> str | None:
+    """The commit of a tag or branch of a repository elsewhere; None where it has neither. Raises UserError."""
+    names = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}")
+    lines = _git(Path.cwd(), "ls-remote", "--end-of-options", url, *names).stdout.splitlines()
+    found = {name: commit for commit, name in (line.split("\t", 1) for line in lines)}
+    return next((found[name] for name in names if name in found), None)
+
+
+def top_folder(root: Path) -> Path | None:
+    """The root of the repository's working tree; None outside of one, and where git is missing."""
+    if not is_repository(root):
+        return None
+    shown = _git(root, "rev-parse", "--show-toplevel", check=False).stdout.strip()
+    return Path(shown) if shown else None
+
+
+def start_repository(root: Path) -> None:
+    """`git init`, with the branch main. Raises UserError."""
+    _git(root, "init", "--quiet", "--initial-branch=main")
+
+
+def own_email(root: Path) -> str:
+    """The e-mail address that git writes into commits here; empty where it knows none."""
+    return _git(root, "config", "user.email", check=False).stdout.strip()
+
+
 def is_shallow(root: Path) -> bool:
     """A clone whose history was cut, as actions/checkout makes it."""
     return _git(root, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == "true"

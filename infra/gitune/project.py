@@ -29,7 +29,9 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder
-    raise UserError(f"no {PROJECT_FILE} in {here} or above it", hint="run gitune inside a gitune repository")
+    raise UserError(
+        f"no {PROJECT_FILE} in {here} or above it", hint="run gitune inside a repository that gitune init made"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from gitune.errors import InvalidInput, UserError
 from gitune.files import write_atomic
 from gitune.project import Project, check_project, checked_agents
 from gitune.spec import AgentSpec
-from gitune.yaml_source import parse_yaml
+from gitune.yaml_source import flow_scalar, parse_yaml
 
 _DEFAULT = [{"provider": "local"}]
 """What an agent.yaml without `training:` says."""
@@ -153,7 +153,7 @@ def _new_item(sequence: yaml.SequenceNode, item: dict[str, Any], line_end: str) 
     if sequence.flow_style:
         return f"{_flow(item)}, "
     indent = " " * sequence.start_mark.column
-    lines = [f"{name}: {_scalar(value)}" for name, value in item.items()]
+    lines = [f"{name}: {flow_scalar(value)}" for name, value in item.items()]
     return f"{indent}- {lines[0]}{line_end}" + "".join(f"{indent}  {line}{line_end}" for line in lines[1:])
 
 
@@ -164,14 +164,13 @@ def _with_base_model(text: str, item: yaml.MappingNode, slot: tuple[int, int], b
     if known is not None:
         until, since = known.start_mark.index, known.end_mark.index
         space = "" if since > until else " "  # a key without a value
-        return f"{text[start:until]}{space}{_scalar(base_model)}{text[since:end]}"
+        return f"{text[start:until]}{space}{flow_scalar(base_model)}{text[since:end]}"
     after = values["provider"].end_mark.index
     if item.flow_style:
-        return f"{text[start:after]}, base_model: {_scalar(base_model)}{text[after:end]}"
+        return f"{text[start:after]}, base_model: {flow_scalar(base_model)}{text[after:end]}"
+    indent = " " * item.start_mark.column
     after = _line_starts(text)[values["provider"].end_mark.line + 1]
-    return (
-        f"{text[start:after]}{' ' * item.start_mark.column}base_model: {_scalar(base_model)}{line_end}{text[after:end]}"
-    )
+    return f"{text[start:after]}{indent}base_model: {flow_scalar(base_model)}{line_end}{text[after:end]}"
 
 
 def _last_line(node: yaml.Node) -> int:
@@ -193,9 +192,4 @@ def _is_comment(text: str, starts: Sequence[int], line: int) -> bool:
 
 
 def _flow(item: dict[str, Any]) -> str:
-    return "{" + ", ".join(f"{name}: {_scalar(value)}" for name, value in item.items()) + "}"
-
-
-def _scalar(value: str) -> str:
-    """A text that means itself in a flow and in a block."""
-    return yaml.safe_dump([value], default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
+    return "{" + ", ".join(f"{name}: {flow_scalar(value)}" for name, value in item.items()) + "}"

@@ -41,6 +41,11 @@ RuleId: typing.TypeAlias = Literal[
 ]
 
 
+def _as_written(value: Any) -> Any:
+    """YAML 1.1 reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
 class Columns(Value):
     """Which columns make a message: a column's name, or a template such as "{title}: {text}"."""
 
@@ -107,7 +112,7 @@ class DatasetSpec(Value):
         str | None, Field(pattern=r"^[a-z]{2}$", description="ISO 639-1 code that every example is written in.")
     ] = None
     rules: Annotated[
-        dict[RuleId, Severity],
+        dict[RuleId, Annotated[Severity, BeforeValidator(_as_written)]],
         Field(description="What a rule's finding does: error stops, drop leaves the example out, warn lists it, off."),
     ] = Field(default_factory=dict)
 
@@ -240,6 +245,10 @@ class AgentSpec(Value):
         return self.folder / "agent.yaml"
 
 
+NO_AGENT = Problem("agents", 0, "no agent here", "gitune new AGENT --from FILE makes one")
+"""Nothing to train or deploy. What `gitune init` writes has none yet, and no file of it is wrong."""
+
+
 def agent_schema() -> dict[str, Any]:
     """JSON Schema of agent.yaml (draft 2020-12)."""
     schema = AgentSpec.model_json_schema()
@@ -277,7 +286,7 @@ def read_agents(
         if spec is not None:
             specs.append(spec)
     if not specs and not problems:
-        problems.append(Problem("agents", 0, "no agent here", "add agents/<name>/agent.yaml"))
+        problems.append(NO_AGENT)
     problems += check_agents(specs, root)
     return tuple(specs), tuple(problems)
 

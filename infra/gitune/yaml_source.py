@@ -59,6 +59,11 @@ def parse_yaml(text: bytes, file: str) -> YamlSource:
     return YamlSource(file, data, lines, tuple(problems))
 
 
+def flow_scalar(value: str) -> str:
+    """A text that means itself in a flow and in a block."""
+    return yaml.safe_dump([value], default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
+
+
 def _walk(
     node: yaml.Node, path: Path_, file: str, lines: dict[Path_, int], problems: list[Problem], seen: set[int]
 ) -> None:

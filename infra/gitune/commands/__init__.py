@@ -16,6 +16,8 @@ from gitune.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USER, GituneError, In
 from gitune.hints import did_you_mean
 
 COMMANDS: dict[str, str] = {
+    "init": "Write a new repository for agents: stacks, program, workflows.",
+    "new": "Make an agent from a file of examples.",
     "up": "Train, benchmark, gate and deploy what the agents declare.",
     "plan": "Show what `up` would do, and why. Changes nothing.",
     "benchmark": "Ask a model and a baseline the agent's cases, and show the difference.",

