@@ -16,7 +16,8 @@ from gitune.allow_spec import Rule
 from gitune.commands import COMMANDS, cli
 from gitune.providers import PROVIDERS
 from gitune.providers.settings import HttpSettings, ProviderSettings
-from gitune.spec import StackSpec, agent_schema
+from gitune.spec import agent_schema
+from gitune.stack_spec import StackSpec
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 WIDTH = 100

@@ -20,7 +20,8 @@ from gitune.providers.mistral import MistralProvider
 from gitune.providers.openai import OpenAIProvider
 from gitune.providers.ray import RayProvider
 from gitune.providers.settings import ProviderSettings
-from gitune.spec import StackSpec, validate_block
+from gitune.stack_spec import StackSpec
+from gitune.validation import validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
