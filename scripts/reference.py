@@ -82,7 +82,7 @@ def _stack_yaml() -> Iterator[str]:
     keys = schema["properties"].items()
     schema["properties"] = {f"gitune:{key}": value for key, value in keys if key not in ("name", "providers")}
     schema["required"] = []
-    yield f"{_MADE}# Pulumi.&lt;stack&gt;.yaml\n"
+    yield f"{_MADE}# Pulumi.STACK.yaml\n"
     yield "Every key below `config:` that gitune reads; the others are the Pulumi engine's.\n"
     yield from _tables("config", schema, schema["$defs"])
     yield "## gitune:providers\n"
@@ -223,7 +223,7 @@ def _descendants(error: type[Exception]) -> Iterator[type[Exception]]:
 
 def _cell(text: str) -> str:
     """One line of a Markdown table."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"\{(\w+)\}", r"`{\1}`", line)
 
 
