@@ -98,9 +98,7 @@ def _stack_yaml() -> Iterator[str]:
 def _own_keys(title: str, settings: type[ProviderSettings], common: type[ProviderSettings]) -> Iterator[str]:
     """What these settings have beside the common ones."""
     schema = settings.model_json_schema()
-    schema["properties"] = {
-        key: value for key, value in schema["properties"].items() if key not in common.model_fields
-    }
+    schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in common.model_fields}
     if schema["properties"]:
         yield f"## {title}\n"
         yield from _table(schema, schema["$defs"])

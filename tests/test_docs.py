@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import yaml
 from gitune.commands import cli
 from scripts.reference import pages
 from tests.conftest import REPOSITORY, Repository, Result
+from tests.repositories import Git
 
 DOCS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -59,6 +61,54 @@ def test_the_docs_name_only_commands_and_options_that_exist(document: str, call:
         if isinstance(parameter.type, click.Choice) and value is not None:
             parameter.type_cast_value(context, value)
         assert value or not (isinstance(parameter, click.Argument) and parameter.required), f"{document}: {call}"
+
+
+READERS = (
+    "dataset show",
+    "dataset stats",
+    "dataset diff",
+    "dataset build",
+    "validate",
+    "status",
+    "history",
+    "show",
+    "costs",
+    "schema",
+    "completion",
+    "tag",
+    "plan --static",
+)
+"""Commands that neither start the engine nor ask anybody: these are run as the docs have them."""
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the agents, versions and stacks that the docs speak of."""
+    root = tmp_path_factory.mktemp("team")
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.training.yaml", "Pulumi.production.yaml"):
+        shutil.copy(REPOSITORY / name, root)
+    git, repository = Git(root), Repository(root)
+    repository.write(".gitignore", ".gitune/\norigin.git/\n")
+    for agent in ("support", "qa"):
+        repository.add_agent(agent)
+    git("init", "--quiet", "--bare", "origin.git")
+    git("remote", "add", "origin", str(root / "origin.git"))
+    git.commit("agents")
+    git("tag", "v1")
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        git.lock(version)
+        git.commit(f"support {version} (#{version[2]})")
+    return root
+
+
+@pytest.mark.parametrize("call", sorted({call for _, call in _calls() if call.startswith(READERS)}))
+def test_commands_that_read_do_what_the_docs_say(
+    call: str, team: Path, gitune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [_PLACEHOLDERS.get(word, word) for word in shlex.split(call)]
+    monkeypatch.chdir(team)
+    done = gitune(*words)
+    assert done.code == 0, done.err
 
 
 _PATH = re.compile(r"^(?:\.\./)*((?:scripts|infra|tests|requirements|agents|\.github)/[\w./-]*\w)$")
