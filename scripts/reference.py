@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 import click
 
-import gitune.errors as errors
-import gitune.refusals as refusals
+from gitune import errors, refusals
 from gitune.allow_spec import Rule
 from gitune.commands import COMMANDS, cli
 from gitune.providers import PROVIDERS

@@ -14,6 +14,7 @@ import yaml
 from gitune.commands import COMMANDS, cli
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml
 
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str) -> None:
     with click.Context(cli) as context:

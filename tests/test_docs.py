@@ -130,12 +130,12 @@ def test_the_architecture_names_every_module_and_no_other() -> None:
     missing = {
         path.name
         for path in package.iterdir()
-        if (path.suffix == ".py" and path.stem != "__init__" or (path / "__init__.py").exists())
+        if ((path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists())
         and not re.search(rf"\b{path.stem}\b", code)
     }
     assert missing == set()
     there = {path.name for path in REPOSITORY.glob("infra/**/*.py")}
-    assert {name for name in re.findall(r"\b\w+\.py\b", code)} - there == set()
+    assert set(re.findall(r"\b\w+\.py\b", code)) - there == set()
 
 
 @pytest.mark.parametrize("name", pages())
