@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +13,6 @@ import yaml
 
 from gitune.commands import COMMANDS, cli
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml
-
-DOCS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").rglob("*.md")]
-_CALL = re.compile(r"(?:^|`)(?:scripts/)?gitune ([a-z][^`\n]*)", re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -44,24 +39,6 @@ def test_completion(shell: str, gitune: Callable[..., Result]) -> None:
     assert "_GITUNE_COMPLETE" in gitune("completion", shell).out
 
 
-def _documented() -> list[tuple[str, str]]:
-    return [(path.name, call) for path in DOCS for call in _CALL.findall(path.read_text(encoding="utf-8"))]
-
-
-@pytest.mark.parametrize(("document", "call"), _documented())
-def test_the_docs_name_only_what_exists(document: str, call: str) -> None:
-    words = shlex.split(call.partition(" #")[0].replace("ALIAS", "support"))
-    with click.Context(cli) as context:
-        command = cli.get_command(context, words[0])
-    assert command is not None, f"{document}: gitune {call}"
-    command.make_context(words[0], [word for word in words[1:] if word != "..."])
-
-
-def test_the_published_schema_is_the_printed_one(gitune: Callable[..., Result]) -> None:
-    printed = json.loads(gitune("schema").out)
-    assert json.loads((REPOSITORY / "docs/reference/agent.schema.json").read_text()) == printed
-
-
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "agents").glob("*/agent.yaml")), ids=lambda p: p.parent.name)
 def test_the_schema_accepts_what_gitune_accepts(file: Path) -> None:
     schema = json.loads((REPOSITORY / "docs/reference/agent.schema.json").read_text())
@@ -69,14 +46,6 @@ def test_the_schema_accepts_what_gitune_accepts(file: Path) -> None:
     jsonschema.validate(agent_yaml(), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(agent_yaml(trainning=[]), schema)
-
-
-def test_the_readme_shows_an_agent_that_is_right(repository: Repository, gitune: Callable[..., Result]) -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    repository.add_agent("support", yaml.safe_load(shown))
-    result = gitune("validate")
-    assert (result.code, result.out) == (0, "1 agent(s) are right: support\n"), result.err
 
 
 def test_the_agents_of_this_repository_are_right(

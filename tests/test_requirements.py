@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HOSTED = ("benchmark", "mistral", "openai", "bedrock", "huggingface", "passport", "s3", "serve")
-FILES = {**dict.fromkeys(HOSTED, "providers"), "gs": "data"}
+HOSTED = ("benchmark", "mistral", "openai", "bedrock", "huggingface", "github", "passport", "s3", "serve")
+FILES = {**dict.fromkeys(HOSTED, "providers"), "gs": "data", "docs": "dev"}
 """Where several extras are locked together."""
 UNLOCKED = {"mistral-tokens"}
 """Asks for an older numpy than the rest on Python 3.12 and older, so it cannot be one version with it."""

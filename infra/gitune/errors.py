@@ -10,6 +10,7 @@
         ├── QuotaExceeded         kind "concurrent": queue; "lifetime": next candidate
         ├── Retired               the API or base model is gone         next candidate
         ├── Unavailable           time-out, 5xx, cut connection         retry later
+        │   └── Unanswered        a submission's answer was lost        look for its job first
         └── NotFound              no such job or model
 
 Ctrl-C exits with 130; anything that is not a GituneError is our bug and exits with 3. `gitune drift` exits with 2 when

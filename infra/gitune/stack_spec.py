@@ -73,7 +73,10 @@ class StackSpec(Value):
     """The `gitune:` config of one Pulumi.<stack>.yaml."""
 
     name: str
-    declare: Annotated[tuple[Literal["models", "deployments"], ...], Field(strict=False)] = ("models", "deployments")
+    declare: Annotated[
+        tuple[Literal["models", "deployments"], ...],
+        Field(strict=False, description="What the stack owns: it trains models, it points aliases at them, or both."),
+    ] = ("models", "deployments")
     provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
     locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
     routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
