@@ -14,6 +14,7 @@ import click
 from gitune import __version__
 from gitune.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USER, GituneError, InvalidInput
 from gitune.hints import did_you_mean
+from gitune.interrupts import leave, leave_at_second_interrupt
 
 COMMANDS: dict[str, str] = {
     "up": "Train, benchmark, gate and deploy what the agents declare.",
@@ -90,7 +91,11 @@ def program_name() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the user's to mend, 2 drift, 130 Ctrl-C, 3 our bug."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    leave_at_second_interrupt()
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code == EXIT_INTERRUPTED:
+        leave(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -108,7 +113,7 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), None)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: jobs that run go on; gitune up goes on from here", err=True)
+        click.echo("interrupted: jobs that run go on, and gitune up goes on from here", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

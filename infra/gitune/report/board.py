@@ -126,7 +126,8 @@ def in_words(parts: Iterable[str]) -> str:
 def _training(event: Training, before: Row, now: float) -> Row:
     usd = event.cost_usd if event.cost_usd is not None else event.estimated_usd
     estimated = event.cost_usd is None
-    row = Row(before.agent, provider=event.provider, words=event.detail, usd=usd, estimated=estimated)
+    words = event.detail.removeprefix(f"{event.provider}: ")
+    row = Row(before.agent, provider=event.provider, words=words, usd=usd, estimated=estimated)
     if event.status == "queued" and event.place is not None:
         return replace(row, stage="queued", place=event.place, since=_since(before, "queued", now))
     if event.status == "queued":
@@ -134,7 +135,10 @@ def _training(event: Training, before: Row, now: float) -> Row:
     if event.status == "running":
         since = _since(before, "training", now) if event.seconds is None else now - event.seconds
         until = None if event.eta_seconds is None else now + event.eta_seconds
-        return replace(row, stage="training", share=event.progress, since=since, until=until)
+        share = event.progress
+        if share is None and until is not None and until > since:
+            share = min((now - since) / (until - since), 1.0)
+        return replace(row, stage="training", share=share, since=since, until=until)
     if event.status == "succeeded":
         return replace(row, stage="trained", words="")
     return replace(row, stage=event.status)
