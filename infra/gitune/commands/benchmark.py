@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("benchmark")
-@click.argument("agent", required=False)
+@click.argument("agent", shell_complete=complete_agents, required=False)
 @click.option("--cases", type=click.IntRange(min=1), help="Only so many of the cases, spread over the file.")
 @click.option("--runs", type=click.IntRange(1, 100), help="How often every case is asked; default: as agent.yaml says.")
 @click.option("--model", help="Benchmark this model: provider:model, or an agent. Default: the newest of the stack.")

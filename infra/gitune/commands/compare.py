@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 from gitune.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a")
-@click.argument("b")
-@click.option("--agent", help="Whose cases both are asked. Default: the agent that A or B names.")
+@click.argument("a", shell_complete=complete_agents)
+@click.argument("b", shell_complete=complete_agents)
+@click.option(
+    "--agent", shell_complete=complete_agents, help="Whose cases both are asked. Default: the agent that A or B names."
+)
 @click.option("--cases", type=click.IntRange(min=1), help="Only so many of the cases, spread over the file.")
 @stack_option
 @json_option
