@@ -13,7 +13,7 @@ from gitune.lock import read_lock
 from gitune.project import Project
 from gitune.providers.base import Job, TellsLogs, TrainingKey
 from gitune.reconcile import ModelState
-from gitune.root import agent_names
+from gitune.root import agent_names, stack_names
 from gitune.scheduler import backoff_seconds, next_poll_seconds
 from gitune.state import resource_outputs
 
@@ -49,7 +49,8 @@ def find_agent_job(project: Project, agent: str) -> AgentJob:
     if lock is not None and lock.job.get("id"):
         note = f"{waits}; this is the job of the locked model {lock.version}"
         return AgentJob(agent, lock.provider, str(lock.job["id"]), str(lock.job.get("key") or ""), note)
-    raise UserError(waits, hint=f"run: gitune up -s {project.stack.name}, or name another stack: -s training")
+    others = ", ".join(name for name in stack_names(project.root) if name != project.stack.name)
+    raise UserError(waits, hint=f"run: gitune up -s {project.stack.name}; other stacks, for -s: {others or 'none'}")
 
 
 def read_log(project: Project, job: AgentJob) -> Iterator[str]:

@@ -117,7 +117,8 @@ class LocalProvider:
             raise NotFound(f"no local job '{job_id}'")
         ended = not is_locked(folder / "lock")
         log = folder / "log.txt"
-        return whole_lines(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "", ended=ended)
+        said = log.read_bytes() if log.is_file() else b""
+        return whole_lines(said.decode("utf-8", "replace"), ended=ended)
 
     def cancel_job(self, job_id: str) -> None:
         folder = self._folder / job_id
