@@ -28,7 +28,9 @@ def leave_at_second_interrupt() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    interrupted = threading.Event()
+    threading.excepthook = lambda failed: _tell_unless(interrupted, failed)
+    threading.Thread(target=_watch, args=(reader, interrupted), daemon=True).start()
 
 
 def leave(code: int) -> None:
@@ -41,10 +43,16 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def _watch(reader: int) -> None:
+def _tell_unless(interrupted: threading.Event, failed: threading.ExceptHookArgs) -> None:
+    """A thread whose pipe is closed under it, because we leave, has nothing to say."""
+    if not interrupted.wait(_ONE_PRESS_SECONDS):
+        threading.__excepthook__(failed)
+
+
+def _watch(reader: int, interrupted: threading.Event) -> None:
     _next_interrupt(reader, None)
+    interrupted.set()
     pressed = time.monotonic()
-    threading.excepthook = lambda _: None  # a thread whose pipe is closed under it by our leaving
     told = False
     while True:
         again = _next_interrupt(reader, None if told else _PATIENCE_SECONDS)
