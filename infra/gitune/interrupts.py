@@ -57,7 +57,8 @@ def _watch(reader: int, interrupted: threading.Event) -> None:
     while True:
         again = _next_interrupt(reader, None if told else _PATIENCE_SECONDS)
         if again and time.monotonic() - pressed > _ONE_PRESS_SECONDS:
-            _say("interrupted twice: left at once; jobs that run go on, and gitune up goes on from here")
+            cursor = _SHOW_CURSOR if os.isatty(2) else ""
+            _say(f"interrupted twice: left at once; jobs that run go on, and gitune up goes on from here{cursor}")
             os._exit(EXIT_INTERRUPTED)
         if not again:
             told = True
@@ -76,5 +77,4 @@ def _next_interrupt(reader: int, seconds: float | None) -> bool:
 
 def _say(text: str) -> None:
     """Without the locks of streams, which a stuck thread may hold."""
-    cursor = _SHOW_CURSOR if os.isatty(2) else ""
-    os.write(2, f"\r{text}\n{cursor}".encode() if cursor else f"{text}\n".encode())
+    os.write(2, f"{text}\n".encode())
