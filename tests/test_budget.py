@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gitune.budget import Committed, Training, first_allowed, refusals
 from gitune.prices import Range
-from gitune.spec import Budgets
+from gitune.stack_spec import Budgets
 
 ROUNDING = 1e-6
 

@@ -77,7 +77,7 @@ def test_what_is_as_recorded_is_no_drift() -> None:
 def test_a_model_that_went_is_told_once_and_never_trained_twice() -> None:
     (found,) = judge(replace(OBSERVED, models={"model-1": None}))
     assert (found.kind, found.agent, found.provider) == ("model-missing", "support", "acme")
-    assert found.hint == "lock an earlier model: git log -p -- agents/support/model.lock.yaml"
+    assert found.hint == "lock an earlier model: gitune rollback support"
 
 
 def test_a_model_that_went_with_its_job_is_trained_again() -> None:

@@ -182,3 +182,17 @@ def test_a_large_file_is_not_read(repository: Repository, gitune: Gitune) -> Non
     done = gitune("plan", "-s", "training", "--static")
     assert done.code == 1
     assert "agents/support/data/train.jsonl: larger than 100 MB" in done.err
+
+
+def test_a_comment_tells_of_drift_and_of_drift_that_nobody_could_ask_for(
+    repository: Repository, gitune: Gitune
+) -> None:
+    repository.add_agent("support")
+    assert gitune("plan", "--static", "--out", "a.plan", "--commit", "c" * 40).code == 0
+    found = {"kind": "model-missing", "agent": "support", "provider": "mistral", "message": "gone", "hint": "train"}
+    for text, told in ((json.dumps([found]), "model-missing"), ("", "gitune drift did not come to an end")):
+        repository.write("drift.json", text)
+        assert gitune("plan", "--from", "a.plan", "--drift", "drift.json", "--markdown", "plan.md").code == 0
+        comment = (repository.root / "plan.md").read_text()
+        assert told in comment
+        assert f"commit <code>{'c' * 12}</code>" in comment

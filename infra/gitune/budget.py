@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitune.prices import Range
-from gitune.spec import Budgets
+from gitune.stack_spec import Budgets
 
 _MICRO = 1_000_000  # sums are of whole millionths of a dollar, so that the order of adding changes nothing
 

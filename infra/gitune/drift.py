@@ -16,6 +16,7 @@ from gitune.backend import file_state
 from gitune.dataset import build_dataset
 from gitune.deploy import Route, read_routes
 from gitune.errors import InvalidInput, Problem, ProviderError, Unauthorized, Unavailable, explain
+from gitune.history import COMMITTED
 from gitune.lock import Lock, read_lock
 from gitune.project import Project, training_requests
 from gitune.providers.base import Job, ListedJob, ListsAllJobs, Model, Provider, TrainingKey, short
@@ -143,7 +144,9 @@ def _replace_hint(agent: str, model_id: str, recorded: Recorded, observed: Mappi
 
 def _other_model(agent: str, recorded: Recorded) -> str:
     if agent in recorded.locks:
-        return f"lock an earlier model: git log -p -- {recorded.lock_files[agent]}"
+        committed = recorded.lock_files[agent].startswith(f"{COMMITTED}/")
+        which = f"gitune rollback {agent}" if committed else f"git log -p -- {recorded.lock_files[agent]}"
+        return f"lock an earlier model: {which}"
     return f"list another candidate in agents/{agent}/agent.yaml, and run: gitune up -s {recorded.stack}"
 
 

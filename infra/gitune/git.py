@@ -69,6 +69,32 @@ def text_at(root: Path, commit: str, file: str) -> str:
     return _git(root, "show", f"{commit}:{file}").stdout
 
 
+def file_at(root: Path, commit: str, file: str) -> str | None:
+    """A file below `root` as a commit has it; None where it has none."""
+    found = _git(root, "cat-file", "blob", f"{commit}:./{file}", check=False)
+    return None if found.returncode else found.stdout
+
+
+def files_between(root: Path, old: str, new: str, pattern: str) -> list[str]:
+    """The files below `root` that a glob means, and that are not the same in two commits. Raises UserError."""
+    same = ("--name-only", "--no-ext-diff", "--no-renames", "--relative", "-z")
+    said = _git(root, "diff", *same, old, new, "--", f":(glob){pattern}").stdout
+    return sorted(path for path in said.split("\0") if path)
+
+
+def changed_since(root: Path, commit: str, folder: str, *, without: Sequence[str]) -> bool:
+    """Whether a commit after `commit` changed a file in the folder, those excepted. Raises UserError."""
+    excepted = [f":(exclude){path}" for path in without]
+    return bool(_git(root, "log", "-1", "--format=%H", f"{commit}..HEAD", "--", folder, *excepted).stdout.strip())
+
+
+def remote_url(root: Path, remote: str) -> str | None:
+    """Where a remote is; None where there is none."""
+    if not is_repository(root):
+        return None
+    return _git(root, "remote", "get-url", remote, check=False).stdout.strip() or None
+
+
 def changes_beside(root: Path, patterns: Sequence[str]) -> bool:
     """Whether files below `root` differ from HEAD, those excepted that the globs mean. Raises UserError."""
     without = [f":(exclude,glob){pattern}" for pattern in patterns]

@@ -19,7 +19,7 @@ from gitune.errors import Rejected, Unauthorized, Unavailable
 from gitune.project import Project
 from gitune.providers.aws import mapped, open_client
 from gitune.providers.base import ChatTarget, HttpTarget, LocalTarget
-from gitune.spec import ProvisionedThroughput, VllmServer
+from gitune.stack_spec import ProvisionedThroughput, VllmServer
 
 KEY_VARIABLE = "VLLM_API_KEY"
 _TIMEOUT_SECONDS = 120.0

@@ -13,7 +13,8 @@ from gitune.providers import check_settings, open_provider, provider_settings
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.providers.settings import ProviderSettings
 from gitune.root import find_root
-from gitune.spec import AgentSpec, Candidate, StackSpec, load_stack, read_agents
+from gitune.spec import AgentSpec, Candidate, read_agents
+from gitune.stack_spec import StackSpec, load_stack
 from gitune.yaml_source import YamlSource, parse_yaml
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ class SavedPlan:
     engine: str
     """Pulumi's version; empty: it was not asked."""
     commit: str | None
-    """HEAD; the files may differ from it."""
+    """What the files are of: HEAD, which they may differ from, or what the caller says."""
     agents: Mapping[str, str]
     """By agent, what its folder's files were: see folder_hash.py."""
     settings: str

@@ -18,7 +18,8 @@ from gitune.hosting import target_of
 from gitune.inference import LocalModel, Messages, loaded_model
 from gitune.project import Project
 from gitune.providers.base import LocalTarget
-from gitune.spec import AgentSpec, SmokeTest
+from gitune.spec import AgentSpec
+from gitune.stack_spec import SmokeTest
 
 _MAX_NEW_TOKENS = 64
 _ROUTES_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""agent.yaml and the stack's `gitune:` config become frozen values, or a list of everything wrong with them."""
+"""agent.yaml becomes a frozen value, or a list of everything wrong with it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
-from gitune.allow_spec import Allow, StackAllow
+from gitune.allow_spec import Allow
 from gitune.errors import InvalidInput, Problem
-from gitune.hints import did_you_mean, one_of
 from gitune.safety_spec import SafetySpec
 from gitune.scorer_spec import Plain, Scorer
-from gitune.store_url import check_store_url
-from gitune.yaml_source import Path_, YamlSource, parse_yaml
+from gitune.validation import validated
+from gitune.yaml_source import parse_yaml
 
 _RELATIVE = re.compile(r"^\d{1,4}(\.\d{1,4})? ?%$")
 MAX_SPEC_BYTES = 1_000_000
@@ -42,14 +41,13 @@ RuleId: typing.TypeAlias = Literal[
 ]
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """What is read from a file: unknown keys and other types are wrong, and nothing changes it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-_T = typing.TypeVar("_T", bound=BaseModel)
-
-
-class Columns(_Value):
+class Columns(Value):
     """Which columns make a message: a column's name, or a template such as "{title}: {text}"."""
 
     system: Annotated[str | None, Field(min_length=1, description="Plain text, a column or a template.")] = None
@@ -57,7 +55,7 @@ class Columns(_Value):
     assistant: Annotated[str, Field(min_length=1, description="A column or a template.")]
 
 
-class Source(_Value):
+class Source(Value):
     """Files of examples: JSONL, JSON, CSV, TSV or Parquet, also packed as .gz or .zst."""
 
     path: Annotated[
@@ -88,7 +86,7 @@ class Source(_Value):
         return sorted(path for path in folder.glob(self.path) if path.is_file())
 
 
-class DatasetSpec(_Value):
+class DatasetSpec(Value):
     """Where an agent's examples come from and how they are split."""
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1, strict=False)]
@@ -120,7 +118,7 @@ class DatasetSpec(_Value):
     ] = Field(default_factory=dict)
 
 
-class Candidate(_Value):
+class Candidate(Value):
     """One entry of `training:`, tried in order."""
 
     provider: Annotated[str, Field(min_length=1, description="A provider's name, such as local.")]
@@ -147,7 +145,7 @@ class Candidate(_Value):
         )
 
 
-class BenchmarkSpec(_Value):
+class BenchmarkSpec(Value):
     """The held-out cases and how an answer is scored."""
 
     cases: Annotated[str, Field(min_length=1, description="JSONL of cases (messages, target), beside agent.yaml.")]
@@ -169,7 +167,7 @@ def _check_improvement(value: Any) -> Any:
     raise PydanticCustomError("improvement", "cannot be {value}", {"value": repr(value), "hint": hint})
 
 
-class GateSpec(_Value):
+class GateSpec(Value):
     """What a challenger must show before it gets a lock. A number is absolute: 0.08 is 8 points of accuracy."""
 
     min_improvement: Annotated[
@@ -214,17 +212,11 @@ class GateSpec(_Value):
         return float(self.min_improvement.rstrip(" %")) / 100 if isinstance(self.min_improvement, str) else None
 
 
-_Dollars: typing.TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Dollars: typing.TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""US dollars."""
 
 
-class Budgets(_Value):
-    """US dollars that a stack may spend. None: no budget."""
-
-    plan: Annotated[_Dollars | None, Field(description="On all that one `gitune up` submits.")] = None
-    month: Annotated[_Dollars | None, Field(description="In a calendar month (UTC).")] = None
-
-
-class AgentSpec(_Value):
+class AgentSpec(Value):
     """One agent: everything that its agent.yaml says."""
 
     name: SkipJsonSchema[str]
@@ -242,7 +234,7 @@ class AgentSpec(_Value):
         SafetySpec | None, Field(description="What it must refuse and must not; left out: it is not asked.")
     ] = None
     budget_usd: Annotated[
-        _Dollars | None,
+        Dollars | None,
         Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
     ] = None
     allow: Annotated[
@@ -252,89 +244,6 @@ class AgentSpec(_Value):
     @property
     def file(self) -> Path:
         return self.folder / "agent.yaml"
-
-
-class SmokeTest(_Value):
-    """What a model must show behind its alias before it stays there."""
-
-    questions: Annotated[int, Field(ge=1, le=100, description="How many of the agent's cases are asked.")] = 2
-    max_seconds: Annotated[float, Field(gt=0, le=600, description="Longest time for each answer.")] = 30.0
-    gateway: Annotated[
-        str | None,
-        Field(
-            pattern=r"^https?://[^\s/@]+(/[^\s@]*)?$",
-            description="Asked here, such as https://models.example.org/v1; left out: where the provider answers.",
-        ),
-    ] = None
-
-
-class VllmServer(_Value):
-    """A vLLM server that adapters are loaded into: `--enable-lora`, VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."""
-
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+$", description="Such as http://vllm:8000.")]
-    adapters: Annotated[
-        str | None,
-        Field(min_length=1, description="Where the server sees this repository's .gitune; left out: at the same path."),
-    ] = None
-
-
-class ProvisionedThroughput(_Value):
-    """What Bedrock bills by the hour, for each alias."""
-
-    model_units: Annotated[int, Field(ge=1, le=100, description="How many.")] = 1
-    commitment: Annotated[
-        Literal["OneMonth", "SixMonths"] | None, Field(description="Left out: ended at any time, at a higher price.")
-    ] = None
-
-
-class Hosting(_Value):
-    """Where models are put so that they answer."""
-
-    vllm: Annotated[VllmServer | None, Field(description="For adapters of local, ray and huggingface.")] = None
-    bedrock: Annotated[ProvisionedThroughput | None, Field(description="For custom models of bedrock.")] = None
-
-
-def _as_number(value: Any) -> Any:
-    """The engine, when it adds its salt to the stack's file, writes a number of the top level as text."""
-    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
-
-
-class StackSpec(_Value):
-    """The `gitune:` config of one Pulumi.<stack>.yaml."""
-
-    name: str
-    declare: Annotated[tuple[Literal["models", "deployments"], ...], Field(strict=False)] = ("models", "deployments")
-    provider: Annotated[str | None, Field(description="Every agent trains here, whatever its agent.yaml lists.")] = None
-    locks: Annotated[str, Field(description="Where locks live: 'agents' or a folder of the repository.")] = "agents"
-    routes: Annotated[str, Field(description="The file that maps aliases to models.")] = ".gitune/routes.json"
-    hosting: Annotated[
-        Hosting, Field(description="Where models are put; left out: they answer where their provider says.")
-    ] = Hosting()
-    canary: Annotated[
-        float | None,
-        BeforeValidator(_as_number),
-        Field(gt=0, lt=1, description="Share of requests that a new version answers; left out: all of them, at once."),
-    ] = None
-    smoke_test: Annotated[
-        SmokeTest | None, Field(description="Each new model is asked behind its alias, and taken back if it fails.")
-    ] = None
-    store: Annotated[
-        str,
-        Field(min_length=1, description="Where datasets are published: a folder of the repository, or s3://, gs://."),
-        AfterValidator(check_store_url),
-    ] = ".gitune/store"
-    budget_usd: Annotated[Budgets, Field(description="US dollars for one plan and for a month.")] = Budgets()
-    fleet_share: Annotated[
-        float,
-        BeforeValidator(_as_number),
-        Field(gt=0, le=1, description="Of the deployed agents, the most that may change at once; one always may."),
-    ] = 0.5
-    allow: Annotated[
-        tuple[StackAllow, ...], Field(strict=False, description="Rules that do not refuse here (docs/rules.md).")
-    ] = ()
-    providers: Annotated[
-        dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")
-    ] = Field(default_factory=dict)
 
 
 def agent_schema() -> dict[str, Any]:
@@ -379,36 +288,6 @@ def read_agents(
     return tuple(specs), tuple(problems)
 
 
-def load_stack(root: Path, name: str) -> tuple[StackSpec, YamlSource]:
-    """The stack's `gitune:` config, and the file for the lines of what is wrong below it. Raises InvalidInput."""
-    path = root / f"Pulumi.{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.name[7:-5] for p in root.glob("Pulumi.*.yaml"))
-        raise InvalidInput([Problem(path.name, 0, f"no stack '{name}'", did_you_mean(name, known) or one_of(known))])
-    source = parse_yaml(path.read_bytes(), path.name)
-    if source.problems:
-        raise InvalidInput(source.problems)
-    config = (source.data or {}).get("config") if isinstance(source.data, dict) else None
-    if config is not None and not isinstance(config, dict):
-        raise InvalidInput([source.problem(("config",), "config must be a mapping")])
-    ours = {key[7:]: value for key, value in (config or {}).items() if str(key).startswith("gitune:")}
-    if "name" in ours:
-        raise InvalidInput([source.problem(("config", "gitune:name"), "unknown key 'gitune:name'")])
-    value, problems = _validate(
-        StackSpec, {**ours, "name": name}, source, lambda loc: ("config", f"gitune:{loc[0]}", *loc[1:])
-    )
-    if value is None:
-        raise InvalidInput(problems)
-    return value, source
-
-
-def validate_block(model: type[BaseModel], block: Mapping[str, Any], source: YamlSource, place: Path_) -> None:
-    """Check a part of a file that has a class of its own. Raises InvalidInput with the lines below `place`."""
-    _, problems = _validate(model, block, source, lambda loc: (*place, *loc))
-    if problems:
-        raise InvalidInput(problems)
-
-
 def _read_agent(folder: Path, root: Path, edited: bytes | None) -> tuple[AgentSpec | None, list[Problem]]:
     from gitune.spec_checks import check_agent
 
@@ -435,73 +314,8 @@ def _read_agent(folder: Path, root: Path, edited: bytes | None) -> tuple[AgentSp
             problems.append(source.problem((key,), f"unknown key '{key}'", hint))
     alias = "unnamed" if problems else folder.name  # a bad name is one problem, not two
     data = {"alias": alias, **source.data, "name": folder.name, "folder": folder}
-    spec, found = _validate(AgentSpec, data, source, lambda loc: loc)
+    spec, found = validated(AgentSpec, data, source, lambda loc: loc)
     problems += found
     if spec is not None:
         problems += check_agent(spec, source, root)
     return (spec if not problems else None), problems
-
-
-def _validate(
-    model: type[_T], data: Mapping[str, Any], source: YamlSource, place: typing.Callable[[tuple[Any, ...]], Any]
-) -> tuple[_T | None, list[Problem]]:
-    try:
-        return model.model_validate(data), []
-    except ValidationError as error:
-        problems = []
-        items = error.errors(include_url=False, include_input=True)
-        for item in items:
-            loc = tuple(item["loc"])
-            if item["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in items):
-                continue  # pydantic does not count an item that is wrong
-            message, hint = _explain(model, loc, item)
-            problems.append(source.problem(place(loc), message, hint))
-        return None, problems
-
-
-_TYPES = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "dict_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
-    "tuple_type": "a list",
-}
-
-
-def _explain(model: type[BaseModel], loc: tuple[Any, ...], item: Any) -> tuple[str, str | None]:
-    """One line in the user's words for one pydantic error."""
-    name = ".".join(str(part) for part in loc if part not in ("list[str]", "[key]"))
-    kind, context = item["type"], item.get("ctx", {})
-    if kind == "extra_forbidden":
-        fields = _fields_at(model, loc[:-1])
-        return f"unknown key '{name}'", did_you_mean(str(loc[-1]), fields) or one_of(fields)
-    if kind == "missing":
-        return f"'{name}' is missing", None
-    if kind in _TYPES:
-        return f"'{name}' must be {_TYPES[kind]}, not {_kind_of(item['input'])}", None
-    if kind == "literal_error":
-        return f"'{name}' cannot be {item['input']!r}", f"one of: {context['expected']}"
-    if kind == "string_pattern_mismatch":
-        return f"'{name}' cannot be {item['input']!r}", "use a-z 0-9 . _ -, starting with a letter"
-    if kind == "too_short":
-        return f"'{name}' needs at least {context['min_length']} item(s)", None
-    return f"'{name}': {item['msg'][:1].lower()}{item['msg'][1:]}", context.get("hint")
-
-
-def _kind_of(value: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", bool: "true/false", type(None): "nothing"}
-    return kinds.get(type(value)) or f"{str(value)[:40]!r}"
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    current: Any = model
-    for part in loc:
-        if isinstance(part, int) or part not in getattr(current, "model_fields", {}):
-            continue
-        annotation = current.model_fields[part].annotation
-        models = [a for a in (annotation, *typing.get_args(annotation)) if isinstance(a, type)]
-        current = next((a for a in models if issubclass(a, BaseModel)), current)
-    return sorted(set(current.model_fields) - {"name", "folder"})

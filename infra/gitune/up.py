@@ -31,8 +31,9 @@ from gitune.round import Round, handed_over, take_round
 from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
 from gitune.smoke import smoke_tests
-from gitune.spec import Hosting, load_agents
+from gitune.spec import load_agents
 from gitune.stack import Notify, PulumiStack, Step
+from gitune.stack_spec import Hosting
 from gitune.state import resource_outputs
 from gitune.wishes import Wish, wished, within_budgets
 

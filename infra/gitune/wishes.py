@@ -15,7 +15,8 @@ from gitune.project import Project, candidates_of, each_checked_agent, training_
 from gitune.providers.base import TrainingRequest
 from gitune.providers.needs import unready
 from gitune.reconcile import ModelState
-from gitune.spec import AgentSpec, Budgets
+from gitune.spec import AgentSpec
+from gitune.stack_spec import Budgets
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ def test_it_says_what_the_golden_file_says() -> None:
     [
         ((plan(),), "safe", "no change"),
         ((plan("training", Change("a", "adopt", "takes the job that runs")),), "safe", "costs nothing"),
+        ((plan("training", Change("a", "queue", "waits")),), "safe", "waits was approved when it was merged"),
         ((plan("training", training()),), "needs approval", "1 training(s) in training that may cost up to $6.00"),
         ((plan("production", REMOVED),), "needs approval", "1 removal(s) in production"),
         ((plan("production", DEPLOYED),), "needs approval", "1 alias(es) that answer otherwise in production"),

@@ -6,6 +6,7 @@ act knows no environments with their approvals and own secrets: who calls it dec
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -14,19 +15,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.conftest import REPOSITORY, Repository
 from tests.repositories import Git
+from tests.servers.github import NAME, TOKEN, GitHubServer
 
 VERSION = "v0.2.89"
-NAME = "example/agents"
 BUILD_SECONDS = 120
 ACTIONS = Path(__file__).parent / "actions"
-COMMAND = Path(__file__).parent / "gitune.py"
 
 
 def find_act() -> Path | str:
@@ -75,12 +78,14 @@ class GitHub:
 
     folder: Path
     act: Path
+    server: GitHubServer
+    """The API, over `origin.git` in the folder."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of every step, such as where a local server is."""
     runs: int = 0
 
     def __post_init__(self) -> None:
-        self.origin = self.folder / "origin.git"
+        self.origin = self.server.origin
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", self.origin], check=True)
         self.git = Git(self.folder / "clone")
         self.git("remote", "add", "origin", str(self.origin))
@@ -91,7 +96,8 @@ class GitHub:
             copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
             copy(REPOSITORY / name, target)
         self.repository.write(".gitignore", ".gitune/\n.venv/\n")
-        self.repository.write("scripts/gitune", _SETUP.format(python=sys.executable, command=COMMAND)).chmod(0o755)
+        setup = _SETUP.format(python=sys.executable, infra=REPOSITORY / "infra", api=self.server.url)
+        self.repository.write("scripts/gitune", setup).chmod(0o755)
 
     def push(self, message: str, branch: str = "main") -> str:
         """Commit everything and push it."""
@@ -107,13 +113,18 @@ class GitHub:
         *,
         ref: str = "main",
         secrets: Mapping[str, str] = {},
+        kill_in: tuple[str, float] | None = None,
     ) -> Run:
-        """Run a workflow as it is in `ref`."""
+        """Run a workflow as it is in `ref`, a branch or commit; `kill_in`: kill -9 so many seconds into this step."""
         self.runs += 1
         folder = self.folder / f"run-{self.runs}-{workflow}"
         source = folder / "source"
         subprocess.run(["git", "clone", "--quiet", self.origin, source], check=True)
-        subprocess.run(["git", "checkout", "--quiet", "-B", "main", f"origin/{ref}"], cwd=source, check=True)
+        subprocess.run(
+            ["git", "checkout", "--quiet", "-B", "main", f"origin/{ref}" if ref == "main" else ref],
+            cwd=source,
+            check=True,
+        )
         subprocess.run(["git", "remote", "set-url", "origin", f"https://github.com/{NAME}"], cwd=source, check=True)
         (folder / "event.json").write_text(json.dumps({"repository": {"full_name": NAME}, **payload}))
         artifacts, summary = folder / "artifacts", folder / "summary.md"
@@ -121,7 +132,7 @@ class GitHub:
         environment = {
             "ORIGIN": str(self.origin),
             "ARTIFACTS": str(artifacts),
-            "RECORD": str(self.folder / "record.jsonl"),
+            "GITUNE_GITHUB_PAUSE": "0",
             **self.environment,
         }
         command = [
@@ -135,20 +146,34 @@ class GitHub:
         for name, value in environment.items():
             command += ["--env", f"{name}={value}"]
         for name, value in {
-            "GITHUB_TOKEN": "planted-token",
+            "GITHUB_TOKEN": TOKEN,
             "PULUMI_CONFIG_PASSPHRASE": "planted-passphrase",
             **secrets,
         }.items():
             command += ["--secret", f"{name}={value}"]
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False, timeout=500)
-        return Run(
-            done.returncode, done.stdout + done.stderr, artifacts, summary.read_text() if summary.is_file() else ""
-        )
+        code, log = _followed(command, source, kill_in)
+        return Run(code, log, artifacts, summary.read_text() if summary.is_file() else "")
 
-    def recorded(self) -> list[list[str]]:
-        """What was asked of `gitune github`."""
-        record = self.folder / "record.jsonl"
-        return [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
+
+def _followed(command: Sequence[str], folder: Path, kill_in: tuple[str, float] | None) -> tuple[int, str]:
+    """The exit code and all that was said."""
+    act = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = []
+    with act:
+        for line in act.stdout or ():
+            lines.append(line)
+            if kill_in is not None and re.search(rf"Run Main .*{re.escape(kill_in[0])}", line):
+                time.sleep(kill_in[1])
+                kill_tree(act.pid)
+    return act.returncode, "".join(lines)
+
+
+def kill_tree(pid: int) -> None:
+    """As a machine that is switched off."""
+    process = psutil.Process(pid)
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def _used_actions() -> set[str]:
@@ -163,10 +188,14 @@ def _stand_in(use: str) -> Path:
 
 
 _SETUP = """#!/bin/sh
-# In place of the installation: the gitune under test.
+# In place of the installation: the gitune under test, which asks the local server in place of GitHub.
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 mkdir -p "$root/.venv/bin"
-printf '#!/bin/sh\\nexec {python} {command} "$@"\\n' > "$root/.venv/bin/gitune"
+cat > "$root/.venv/bin/gitune" <<'END'
+#!/bin/sh
+export PYTHONPATH={infra} GITHUB_API_URL={api}
+exec {python} -c "from gitune.commands import main; main()" "$@"
+END
 chmod +x "$root/.venv/bin/gitune"
 exec "$root/.venv/bin/gitune" "$@"
 """

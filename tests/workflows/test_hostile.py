@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Repository, Result, agent_yaml
 from tests.servers import mistral
+from tests.servers.github import GitHubServer
 from tests.workflows.act import GitHub, find_act
 from tests.workflows.test_story import add_agent, pull_request
 
@@ -23,19 +24,20 @@ LOCK = "model.lock.yaml"
 
 
 @pytest.fixture
-def github(tmp_path: Path) -> GitHub:
+def github(tmp_path: Path) -> Iterator[GitHub]:
     act = find_act()
     if isinstance(act, str):
         pytest.skip(act)
-    github = GitHub(tmp_path, act, {"PWNED": str(tmp_path / "pwned")})
-    add_agent(github, "first")
-    github.push("One agent")
-    github.git("checkout", "--quiet", "-b", "evil")
-    return github
+    with GitHubServer(tmp_path / "origin.git") as api:
+        github = GitHub(tmp_path, act, api, {"PWNED": str(tmp_path / "pwned")})
+        add_agent(github, "first")
+        github.push("One agent")
+        github.git("checkout", "--quiet", "-b", "evil")
+        yield github
 
 
 def from_a_fork(github: GitHub) -> dict[str, object]:
-    payload = pull_request(github, 7, "evil")
+    payload = pull_request(github, "evil")
     payload["pull_request"]["head"]["repo"]["full_name"] = "stranger/agents"  # type: ignore[index]
     return payload
 
@@ -73,7 +75,7 @@ def test_changed_code_does_not_run(github: GitHub) -> None:
     assert run.code == 0, run.log
     assert run.jobs("succeeded") == {"files and static plan"}
     assert "second" in (run.artifacts / "static-plan" / "plan.md").read_text()
-    assert github.recorded() == []  # no comment: that job holds the keys
+    assert github.server.requests == []  # no comment: that job holds the keys
     check_nothing_leaked(github, run.log)
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import Result, agent_yaml, case, example
 from tests.repositories import lock_in
 from tests.servers import mistral
-from tests.workflows.act import NAME, GitHub, find_act
+from tests.servers.github import BOT, NAME, GitHubServer
+from tests.workflows.act import GitHub, find_act
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -24,14 +25,15 @@ def server() -> Iterator[mistral.MistralServer]:
 
 
 @pytest.fixture
-def github(tmp_path: Path, server: mistral.MistralServer) -> GitHub:
+def github(tmp_path: Path, server: mistral.MistralServer) -> Iterator[GitHub]:
     act = find_act()
     if isinstance(act, str):
         pytest.skip(act)
-    github = GitHub(tmp_path, act, {"MISTRAL_BASE_URL": server.url})
-    add_agent(github, "first")
-    github.push("One agent")
-    return github
+    with GitHubServer(tmp_path / "origin.git") as api:
+        github = GitHub(tmp_path, act, api, {"MISTRAL_BASE_URL": server.url})
+        add_agent(github, "first")
+        github.push("One agent")
+        yield github
 
 
 def add_agent(github: GitHub, name: str, words: str = "message") -> None:
@@ -41,9 +43,9 @@ def add_agent(github: GitHub, name: str, words: str = "message") -> None:
     github.repository.add_agent(name, agent_yaml(training=[{"provider": "mistral"}], gate=gate), examples, cases)
 
 
-def pull_request(github: GitHub, number: int, branch: str) -> dict[str, object]:
-    """As GitHub makes it: the merge is a ref of its own."""
-    git = github.git
+def pull_request(github: GitHub, branch: str) -> dict[str, object]:
+    """Ada opens one. As GitHub makes it: the merge is a ref of its own."""
+    git, number = github.git, github.server.open_pull(branch)
     base = git("rev-parse", "origin/main")
     head = git("rev-parse", f"origin/{branch}")
     git("push", "--quiet", "--force", "origin", f"{head}:refs/pull/{number}/merge")
@@ -55,14 +57,20 @@ def pull_request(github: GitHub, number: int, branch: str) -> dict[str, object]:
     }
 
 
-def merge(github: GitHub, branch: str, number: int) -> str:
+def open_pulls(github: GitHub) -> dict[str, int]:
+    """By branch."""
+    return {one["branch"]: number for number, one in github.server.texts.pulls.items() if one["state"] == "open"}
+
+
+def merge(github: GitHub, branch: str) -> str:
     """As the button does. Returns what main was before."""
-    git = github.git
+    git, number = github.git, open_pulls(github)[branch]
     git("fetch", "--quiet", "origin")
     git("checkout", "--quiet", "main")
     before = git("rev-parse", "HEAD")
     git.merge(f"origin/{branch}", f"Merge pull request #{number} from {branch}")
     git("push", "--quiet", "origin", "HEAD:main")
+    github.server.merged(number)
     return before
 
 
@@ -74,66 +82,98 @@ def test_from_a_pull_request_to_production_and_back(
     github: GitHub, server: mistral.MistralServer, monkeypatch: pytest.MonkeyPatch, gitune: Callable[..., Result]
 ) -> None:
     keys = {"MISTRAL_API_KEY": mistral.KEY}
-    git = github.git
+    git, api = github.git, github.server
     git("checkout", "--quiet", "-b", "second")
     add_agent(github, "second")
-    github.push("Add an agent", "second")
-    planned = github.run("plan", "pull_request", pull_request(github, 1, "second"), secrets=keys)
-    assert planned.code == 0, planned.log
-    plan = (planned.artifacts / "plan" / "plan.md").read_text()
-    assert "second" in plan
-    assert "open&#45;mistral&#45;7b" in plan or "open-mistral-7b" in plan
-    assert github.recorded() == [["comment", "plan.md"]]
+    head = github.push("Add an agent", "second")
+    request = pull_request(github, "second")
+    for _ in range(2):  # a second run says the same in the same place
+        planned = github.run("plan", "pull_request", request, secrets=keys)
+        assert planned.code == 0, planned.log
+        (comment,) = api.bodies(int(str(request["number"])))
+        assert comment == (planned.artifacts / "plan" / "plan.md").read_text()
+        assert "## Needs approval" in comment
+        assert f"commit <code>{head[:12]}</code>" in comment
+        (check,) = api.checks.values()
+        assert (check["conclusion"], check["head_sha"]) == ("neutral", head)
     assert server.jobs.all == {}
 
-    before = merge(github, "second", 1)
-    trained = github.run("train", "push", pushed(before), secrets=keys)
+    merge(github, "second")
+    trained = github.run("train", "push", {}, secrets=keys)
     assert trained.code == 0, trained.log
     assert {folder.name for folder in trained.artifacts.iterdir()} == {"benchmark-first", "benchmark-second"}
     assert len(server.jobs.all) == 2
+    assert set(open_pulls(github)) == {"gitune/lock/first", "gitune/lock/second"}
+    proposed = api.texts.pulls[open_pulls(github)["gitune/lock/second"]]
+    assert proposed["user"]["login"] == BOT
+    assert proposed["body"].splitlines()[1].startswith("## Pass: second 1&#46;0&#46;0")
 
-    before = merge(github, "gitune/lock/first", 2)
-    merge(github, "gitune/lock/second", 3)
+    before = merge(github, "gitune/lock/first")
+    merge(github, "gitune/lock/second")
     deployed = github.run("deploy", "push", pushed(before), secrets=keys)
     assert deployed.code == 0, deployed.log
     git("fetch", "--quiet", "--tags", "origin")
     tags = {"first@v1.0.0", "first#production#1", "second@v1.0.0", "second#production#1"}
     assert set(git("tag").split()) == tags
+    assert told(api) == [("production/first", "1.0.0", "success"), ("production/second", "1.0.0", "success")]
 
-    asked = len(server.requests)
+    asked, written = len(server.requests), len(api.requests)
     again = github.run("train", "schedule", {}, secrets=keys)
     assert again.code == 0, again.log
     assert again.jobs("succeeded") == {"train"}
     assert len(server.jobs.all) == 2
     assert not [request for request in server.requests[asked:] if request.method == "POST"]
+    again = github.run("deploy", "workflow_dispatch", {}, secrets=keys)
+    assert again.code == 0, again.log
+    assert {(one.method, one.path) for one in api.requests[written:] if one.method != "GET"} == {("POST", "/graphql")}
 
     git("checkout", "--quiet", "-b", "better", "main")
     add_agent(github, "second", "other words")
     github.push("Other words", "better")
-    before = merge(github, "better", 4)
-    trained = github.run("train", "push", pushed(before), secrets=keys)
+    pull_request(github, "better")
+    merge(github, "better")
+    trained = github.run("train", "push", {}, secrets=keys)
     assert trained.code == 0, trained.log
     assert {folder.name for folder in trained.artifacts.iterdir()} == {"benchmark-second"}
-    before = merge(github, "gitune/lock/second", 5)
+    before = merge(github, "gitune/lock/second")
     server.mute.add(lock_in(git.root, "second").model_id)
     failed = github.run("deploy", "push", pushed(before), secrets=keys)
     assert failed.code != 0
     up, restored_log = failed.log.split("Run Main The locks of before")
     assert "alias second: 1.1.0 was taken back" in up
     assert "second → 1.0.0" in restored_log
-    asked_of_github = [" ".join(call) for call in github.recorded()]
-    assert asked_of_github[-2:] == ["revert -s production", "deployment -s production --state failure"]
+    assert told(api)[-1] == ("production/second", "1.1.0", "failure")
+    back = api.texts.pulls[open_pulls(github)["gitune/revert"]]
+    assert "**second**: 1&#46;1&#46;0 → 1&#46;0&#46;0" in back["body"]
 
-    before = merge(github, "gitune/revert", 6)
+    before = merge(github, "gitune/revert")
     restored = github.run("deploy", "push", pushed(before), secrets=keys)
     assert restored.code == 0, restored.log
     git("fetch", "--quiet", "--tags", "origin")
     assert set(git("tag").split()) == tags
+    after = github.run("train", "schedule", {}, secrets=keys)
+    assert after.code == 0, after.log
+    assert not open_pulls(github), after.log  # what was taken back is not proposed again
+    server.archived.add(lock_in(git.root, "first").model_id)
     drift = github.run("drift", "schedule", {}, secrets=keys)
     assert drift.code == 0, drift.log
+    assert [one["title"] for one in api.texts.issues.values()] == ["Drift: first (training)"]
 
     monkeypatch.chdir(git.root)
     history = json.loads(gitune("history", "second", "--json", "-s", "production").out)["entries"]
-    told = [(entry["kind"], entry["version"], entry["pull_request"]) for entry in history]
+    said = [(entry["kind"], entry["version"]) for entry in history]
+    assert said == [("rollback", "1.0.0"), ("new", "1.1.0"), ("new", "1.0.0")]
+    assert [entry["author"]["name"] for entry in history] == [BOT] * 3
+    assert [entry["merged_by"]["name"] for entry in history] == ["Ada Byron"] * 3
+    assert [int(entry["pull_request"].removeprefix("#")) for entry in history] == sorted(
+        (number for number, one in api.texts.pulls.items() if one["branch"] in ("gitune/revert", "gitune/lock/second")),
+        reverse=True,
+    )
     assert history[0]["deployed"][0]["tag"] == "second#production#1"
-    assert told == [("rollback", "1.0.0", "#6"), ("new", "1.1.0", "#5"), ("new", "1.0.0", "#3")]
+
+
+def told(api: GitHubServer) -> list[tuple[str, str, str]]:
+    """What GitHub shows as deployed, oldest first."""
+    return [
+        (one["environment"], one["payload"]["version"], one["statuses"][0]["state"]) for one in api.deployments.values()
+    ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import click
 from gitune.commands import json_option, stack_option
 
 if TYPE_CHECKING:
+    from gitune.drift import Finding
     from gitune.project import Project
     from gitune.saved_plan import SavedPlan
 
@@ -32,6 +35,11 @@ _READ = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--markdown", type=_WRITTEN, help="Write the comment for a pull request here; -: standard output.")
 @click.option("--summary", type=_WRITTEN, help="Append the same with a chart here, such as to $GITHUB_STEP_SUMMARY.")
+@click.option(
+    "--commit",
+    envvar="GITUNE_COMMIT",
+    help="The commit that the files are of, where HEAD is another one.  [default: HEAD]",
+)
 @click.option("--drift", type=_READ, help="What `gitune drift --json` said, for the comment.")
 @json_option
 def command(
@@ -41,6 +49,7 @@ def command(
     saved: tuple[Path, ...],
     markdown: Path | None,
     summary: Path | None,
+    commit: str | None,
     drift: Path | None,
     as_json: bool,
 ) -> int:
@@ -61,6 +70,8 @@ def command(
         return 1 if any(plan.blocked for plan in plans) else 0
     project = Project.open(stack)
     plan = _make(project, static)
+    if commit:
+        plan = replace(plan, commit=_checked_commit(commit))
     if out:
         write_plan(out, plan)
     _write_comment((plan,), drift, markdown, summary)
@@ -69,6 +80,12 @@ def command(
     if markdown != Path("-"):
         _print(plan, project, as_json)
     return 1 if plan.blocked else 0
+
+
+def _checked_commit(commit: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", commit):
+        raise click.BadParameter("not the full hash of a commit", param_hint="--commit")
+    return commit
 
 
 def _make(project: Project, static: bool) -> SavedPlan:
@@ -87,11 +104,10 @@ def _make(project: Project, static: bool) -> SavedPlan:
 
 
 def _write_comment(plans: Sequence[SavedPlan], drift: Path | None, markdown: Path | None, summary: Path | None) -> None:
-    from gitune.drift import read_findings
     from gitune.files import write_atomic
     from gitune.report import pull_request
 
-    findings = read_findings(drift) if drift else ()
+    findings = _findings(drift) if drift else ()
     if markdown == Path("-"):
         click.echo(pull_request.comment(plans, findings), nl=False)
     elif markdown:
@@ -99,6 +115,14 @@ def _write_comment(plans: Sequence[SavedPlan], drift: Path | None, markdown: Pat
     if summary:
         with click.open_file(str(summary), "a", encoding="utf-8") as file:
             file.write(pull_request.summary(plans, findings))
+
+
+def _findings(file: Path) -> tuple[Finding, ...]:
+    from gitune.drift import Finding, read_findings
+
+    if file.is_file() and not file.stat().st_size:  # such as of a step that failed
+        return (Finding("not-checked", "", "drift", "gitune drift did not come to an end"),)
+    return read_findings(file)
 
 
 def _print(plan: SavedPlan, project: Project, as_json: bool) -> None:

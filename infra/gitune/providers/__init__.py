@@ -15,7 +15,8 @@ from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
 from gitune.providers.settings import ProviderSettings
-from gitune.spec import StackSpec, validate_block
+from gitune.stack_spec import StackSpec
+from gitune.validation import validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"

@@ -11,7 +11,7 @@ from rich.table import Table
 from gitune.compare import WAIT, Approach, Comparison
 from gitune.costs import Spending, Sum, month_usd, sums
 from gitune.forecast import describe_cost, describe_minutes
-from gitune.spec import Budgets
+from gitune.stack_spec import Budgets
 
 _HEADER = ("approach", "cost", "with what was spent", "time", "at once", "first")
 

@@ -42,8 +42,13 @@ def verdict(plans: Sequence[SavedPlan]) -> Verdict:
     approvals = [reason for plan in plans for reason in _approvals(plan)]
     if approvals:
         return Verdict("needs approval", tuple(approvals))
-    changed = any(plan.changes for plan in plans)
-    return Verdict("safe", ("what changes costs nothing, and no alias answers otherwise" if changed else "no change",))
+    actions = {change.action for plan in plans for change in plan.changes}
+    if not actions:
+        return Verdict("safe", ("no change",))
+    waiting = ("what starts or waits was approved when it was merged",) if actions & {"start", "queue"} else ()
+    if actions <= {"start", "queue"}:
+        return Verdict("safe", waiting)
+    return Verdict("safe", ("what changes costs nothing, and no alias answers otherwise", *waiting))
 
 
 def estimate_of(change: Change) -> Estimate | None:
