@@ -83,7 +83,7 @@ def test_what_was_billed_stands_without_a_tilde() -> None:
 
 
 def test_who_waits_has_a_place_in_line_and_a_reason() -> None:
-    assert row(screen(QUEUED), "qa") == ["qa", "queued,", "3.", "mistral", "2", "job(s)", "at", "once", "0:00"]
+    assert row(screen(QUEUED), "qa") == ["qa", "queued", "#3", "mistral", "2", "job(s)", "at", "once", "0:00"]
 
 
 def test_a_job_without_progress_has_the_bar_of_its_expected_time() -> None:
@@ -112,8 +112,8 @@ def test_a_thousand_agents_fit_a_screen_and_the_busy_ones_are_seen() -> None:
     shown = screen(Begun("training", names), *waiting, *running, height=24)
     assert len(shown.splitlines()) <= 24
     assert all(name in shown for name in names[990:])
-    assert "agent-000  queued, 1." in shown
-    assert "and 890 queued, 90 unchanged" in shown
+    assert "agent-000  queued #1" in shown
+    assert "and 891 queued, 90 unchanged" in shown
 
 
 def test_a_name_cannot_move_the_cursor() -> None:
@@ -143,7 +143,7 @@ def test_a_calm_line_tells_when_an_agent_moves_on_and_not_at_every_poll() -> Non
     later = replace(RUNNING, progress=0.3, seconds=65.0, eta_seconds=180.0)
     told = calm(Begun("training", AGENTS), QUEUED, QUEUED, RUNNING, later, Judged("support", "pass", ("better",)))
     assert told == [
-        "  qa: queued, 3. in line on mistral, 2 job(s) at once",
+        "  qa: queued on mistral, #3 in line, 2 job(s) at once",
         "  support: training on mistral, 25%, training, 3:05 left, ~$4.00",
         "  support: passed",
     ]

@@ -43,8 +43,8 @@ def describe(row: Row, now: float) -> str:
     """A row in one line."""
     left = row.left(now)
     trains = row.stage == "training"
-    stage = f"{row.stage}, {row.place}. in line" if row.place is not None else row.stage
     where = f" on {row.provider}" if trains or row.stage == "queued" else ""
+    place = f"#{row.place} in line" if row.place is not None else ""
     share = f"{row.share:.0%}" if row.share is not None and trains else ""
     cost = row.cost if trains else ""
-    return in_words([f"{stage}{where}", share, row.words, f"{clock(left)} left" if left else "", cost])
+    return in_words([f"{row.stage}{where}", place, share, row.words, f"{clock(left)} left" if left else "", cost])

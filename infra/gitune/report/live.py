@@ -22,8 +22,8 @@ from gitune.report.text import fit
 _TITLES = ("agent", "stage", "provider", "", "", "time", "left", "cost")
 _RATIOS = (None, None, None, None, 1, None, None, None)
 """Words take what the others leave."""
-_AROUND = 4
-"""Lines of a screen that are not rows: the titles, the others, the footer, the cursor."""
+_AROUND = 5
+"""Lines of a screen that are not rows: an empty one, the titles, the others, the footer, the cursor."""
 _STYLES = {"failed": "red", "lost": "red", "inconclusive": "yellow", "passed": "green", "queued": "dim"}
 
 
@@ -77,8 +77,8 @@ class LiveView:
         if rows:
             table.add_row(*(Text(title, style="dim") for title in _TITLES))
         for row in rows:
-            table.add_row(*_cells(row, now, 8 if width < 100 else 20))
-        lines: list[RenderableType] = [table]
+            table.add_row(*_cells(row, now, 0 if width < 80 else 8 if width < 100 else 20))
+        lines: list[RenderableType] = [Text(""), table]
         if others:
             lines.append(Text(f"and {others_line(others)}", style="dim"))
         lines.append(self._footer(now))
@@ -89,12 +89,16 @@ class LiveView:
         return Text(f"{self._board.stage} {took}  (Ctrl-C leaves, jobs go on)", style="dim", no_wrap=True)
 
 
+def _bar(share: float, width: int) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=share, width=width, complete_style="cyan", finished_style="green")
+
+
 def _cells(row: Row, now: float, bar_width: int) -> Iterator[RenderableType]:
-    stage = f"queued, {row.place}." if row.place is not None else row.stage
+    stage = f"queued #{row.place}" if row.place is not None else row.stage
     yield Text(fit(row.agent, 24))
     yield Text(stage, style=_STYLES.get(row.stage, ""))
     yield Text(row.provider)
-    yield "" if row.share is None else ProgressBar(total=1.0, completed=row.share, width=bar_width)
+    yield _bar(row.share, bar_width) if row.share is not None and bar_width else ""
     percent = "" if row.share is None or row.stage == "benchmark" else f"{row.share:.0%} "
     yield Text(fit(f"{percent}{row.words}", 200), style="dim" if row.stage == "queued" else "")
     yield Text(clock(row.elapsed(now)))
