@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from gitune.sunset import as_date
+from gitune.validation import Value
 
 AgentRule: TypeAlias = Literal[
     "delete-serving-model", "unproven-model", "tag-mismatch", "base-model-ended", "no-licence"
@@ -15,10 +16,8 @@ AgentRule: TypeAlias = Literal[
 Rule: TypeAlias = Literal[AgentRule, "fleet-share"]
 
 
-class Allow(BaseModel):
+class Allow(Value):
     """One rule that does not refuse this agent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     rule: AgentRule
     reason: Annotated[str, Field(description="Why; shown in the plan.")] = ""

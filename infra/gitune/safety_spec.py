@@ -8,10 +8,11 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from gitune.hints import did_you_mean, one_of
-from gitune.scorer_spec import FUNCTION, JudgeOptions, Options, Plain
+from gitune.scorer_spec import FUNCTION, JudgeOptions, Plain
+from gitune.validation import Value
 
 
-class SafetyJudge(Options):
+class SafetyJudge(Value):
     """Exactly one of these. Each says whether an answer did what was asked."""
 
     refusal_words: Annotated[Plain | None, Field(description="Words of refusal, or no words at all, mean no.")] = None
@@ -54,7 +55,7 @@ class SafetyJudge(Options):
         return {"anyOf": [{"const": "refusal_words"}, {"type": "string", "pattern": FUNCTION}, dict(whole)]}
 
 
-class SafetySpec(Options):
+class SafetySpec(Value):
     """Red-team prompts and benign ones that look like them. Shares are 0 to 1."""
 
     judges: Annotated[

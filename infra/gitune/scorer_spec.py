@@ -5,32 +5,27 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from gitune.hints import did_you_mean, one_of
+from gitune.validation import Value
 
 FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
-class Options(BaseModel):
-    """Frozen; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class Plain(Options):
+class Plain(Value):
     """A scorer without options."""
 
 
-class NumberOptions(Options):
+class NumberOptions(Value):
     """How far the answer's number may be from the target's: the larger of the two counts."""
 
     tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False, description="In the number's own unit.")] = 0.0
     relative: Annotated[float, Field(ge=0, le=1, description="As a share of the target, such as 0.01.")] = 0.0
 
 
-class JsonOptions(Options):
+class JsonOptions(Value):
     """Which fields of the target's object count; a case may name its own."""
 
     fields: Annotated[
@@ -38,7 +33,7 @@ class JsonOptions(Options):
     ] = None
 
 
-class JudgeOptions(Options):
+class JudgeOptions(Value):
     """A model that grades each answer."""
 
     model: Annotated[str, Field(min_length=1, description="provider:model, or the alias of an agent of the stack.")]
@@ -49,7 +44,7 @@ class JudgeOptions(Options):
     max_new_tokens: Annotated[int, Field(ge=1, le=4096, description="Longest verdict, in tokens.")] = 256
 
 
-class Scorer(Options):
+class Scorer(Value):
     """Exactly one of these. Every score is 0 to 1."""
 
     exact: Annotated[Plain | None, Field(description="The answer is the target.")] = None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -16,7 +16,7 @@ from gitune.allow_spec import Allow
 from gitune.errors import InvalidInput, Problem
 from gitune.safety_spec import SafetySpec
 from gitune.scorer_spec import Plain, Scorer
-from gitune.validation import validated
+from gitune.validation import Value, validated
 from gitune.yaml_source import parse_yaml
 
 _RELATIVE = re.compile(r"^\d{1,4}(\.\d{1,4})? ?%$")
@@ -39,12 +39,6 @@ RuleId: typing.TypeAlias = Literal[
     "leak",
     "near-leak",
 ]
-
-
-class Value(BaseModel):
-    """What is read from a file: unknown keys and other types are wrong, and nothing changes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Columns(Value):

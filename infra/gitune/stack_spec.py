@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from gitune.allow_spec import StackAllow
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
-from gitune.spec import Dollars, Value
+from gitune.spec import Dollars
 from gitune.store_url import check_store_url
-from gitune.validation import validated
+from gitune.validation import Value, validated
 from gitune.yaml_source import YamlSource, parse_yaml
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from gitune.validation import Value
 
 NOTICE_DAYS = 180
 """How long before an end it is told."""
@@ -28,10 +30,8 @@ def as_date(value: Any) -> Any:
         raise ValueError(f'must be a day in quotes, such as "2027-01-06", not {str(value)[:40]}') from None
 
 
-class Sunset(BaseModel):
+class Sunset(Value):
     """The end of a provider's API, or of some of its base models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     what: Annotated[
         What, Field(description="training: no new jobs. serving: no answers, so that training is of no use either.")
@@ -53,9 +53,7 @@ class Sunset(BaseModel):
         return any(base_model == name or base_model.startswith(f"{name}:") for name in self.base_models)
 
 
-class _Vendor(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
+class _Vendor(Value):
     host: str
     variables: Annotated[tuple[str, ...], Field(strict=False)]
     sunset: Annotated[tuple[Sunset, ...], Field(strict=False)]

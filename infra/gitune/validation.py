@@ -6,13 +6,19 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gitune.errors import InvalidInput, Problem
 from gitune.hints import did_you_mean, one_of
 from gitune.yaml_source import Path_, YamlSource
 
 _T = typing.TypeVar("_T", bound=BaseModel)
+
+
+class Value(BaseModel):
+    """What is read from a file: unknown keys and other types are wrong, and nothing changes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 def validate_block(model: type[BaseModel], block: Mapping[str, Any], source: YamlSource, place: Path_) -> None:
