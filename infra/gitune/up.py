@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,8 +57,9 @@ def run_up(
     that are not to refuse. With `approved` nothing is done unless a plan made now does the same. Raises InvalidInput
     before anything is started, UserError before a pass that a rule refuses or nobody approved, and EngineError.
     """
-    wishes = wished(project)
     note = _note(reporter)
+    with _staged(reporter, "checking files"):
+        wishes = wished(project)
     with _only_one_up(project, note):
         if approved is not None:
             check_approved(approved, saved_plan(project, plan_pass(project), ()))
@@ -308,12 +309,8 @@ class _Run:
             polls += 1
         self.patience -= time.monotonic() - started
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        self.reporter.tell(Stage(name))
-        yield
-        self.reporter.tell(Stage(name, time.monotonic() - started))
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        return _staged(self.reporter, name)
 
     def _expect_answers(self) -> None:
         """Raises UserError where waiting would not end: a job runs, and nobody will tell us of its end."""
@@ -332,6 +329,14 @@ class _Run:
             request.key, state.job_id, "succeeded", state.model_id, seconds=state.seconds, cost_usd=state.cost_usd
         )
         return TrainedModel(request, job, wish.examples, state.reason)
+
+
+@contextmanager
+def _staged(reporter: Reporter, name: str) -> Iterator[None]:
+    started = time.monotonic()
+    reporter.tell(Stage(name))
+    yield
+    reporter.tell(Stage(name, time.monotonic() - started))
 
 
 def _note(reporter: Reporter) -> Notify:

@@ -52,7 +52,7 @@ class Board:
 
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
-        self.stage = "reading"
+        self.stage = ""
         self.since: float | None = None
 
     def tell(self, event: Event, now: float) -> Row | None:

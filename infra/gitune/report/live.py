@@ -36,11 +36,15 @@ def stderr_console() -> Console:
 def open_view(*, calm: bool = False) -> Iterator[Reporter]:
     """The live view where somebody watches it, else calm lines: no terminal, TERM=dumb, CI, or as the caller says."""
     console = stderr_console()
-    if calm or not console.is_interactive or not console.file.isatty() or os.environ.get("CI"):
+    if calm or not console.is_interactive or not console.file.isatty() or _in_ci():
         yield CalmLines(console)
         return
     with LiveView(console) as view:
         yield view
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 class LiveView:
@@ -81,7 +85,8 @@ class LiveView:
         lines: list[RenderableType] = [Text(""), table]
         if others:
             lines.append(Text(f"and {others_line(others)}", style="dim"))
-        lines.append(self._footer(now))
+        if self._board.stage:
+            lines.append(self._footer(now))
         return Group(*lines)
 
     def _footer(self, now: float) -> Text:
