@@ -142,6 +142,25 @@ def test_ctrl_c_once_leaves_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
+def test_ctrl_c_once_leaves_a_benchmark_as_soon_as_it_is_answered(
+    repository: Repository, server: mistral.MistralServer
+) -> None:
+    add_hosted_agents(repository, "mistral", 1)
+    server.seconds_per_request = 120.0
+    gate = Gate(server)
+    terminal = Terminal.run(repository, *UP)
+    assert gate.reached.wait(60), terminal.text
+    terminal.press_ctrl_c()
+    time.sleep(0.3)
+    gate.open()
+    code, shown = terminal.end()
+    assert code == 130, shown
+    assert LEFT in shown
+    assert "Traceback" not in shown
+    assert terminal.has_cursor
+
+
+@pytest.mark.slow
 def test_ctrl_c_twice_leaves_a_benchmark_that_stands_still(
     repository: Repository, server: mistral.MistralServer
 ) -> None:
