@@ -2,8 +2,9 @@
 
 import pulumi
 
-from gitune.project import Project, find_root
+from gitune.project import Project
 from gitune.resources.agents import declare_agents
+from gitune.root import find_root
 from gitune.spec import load_agents
 
 project = Project.open(pulumi.get_stack(), find_root())

@@ -13,7 +13,8 @@ import click
 from gitune import errors, refusals
 from gitune.allow_spec import Rule
 from gitune.commands import COMMANDS, cli
-from gitune.providers import PROVIDERS
+from gitune.providers import PROVIDERS, provider_class
+from gitune.providers.base import ProviderClass
 from gitune.providers.settings import HttpSettings, ProviderSettings
 from gitune.spec import agent_schema
 from gitune.stack_spec import StackSpec
@@ -70,10 +71,14 @@ def _agent_yaml() -> Iterator[str]:
     yield "## What each provider takes where `training` is silent\n"
     yield "A change of these is a change of training keys, and stands in the changelog under **Retrains**.\n"
     yield "| provider | base model | hyperparameters |\n|---|---|---|"
-    for name, provider in sorted(PROVIDERS.items()):
+    for name, provider in _providers():
         values = ", ".join(f"`{key}: {json.dumps(value)}`" for key, value in provider.defaults.hyperparameters.items())
         yield f"| `{name}` | `{provider.defaults.base_model}` | {values} |"
     yield ""
+
+
+def _providers() -> list[tuple[str, ProviderClass]]:
+    return [(name, provider_class(name)) for name in sorted(PROVIDERS)]
 
 
 def _stack_yaml() -> Iterator[str]:
@@ -89,7 +94,7 @@ def _stack_yaml() -> Iterator[str]:
     every = ProviderSettings.model_json_schema()
     yield from _tables("Every provider", every, every["$defs"])
     yield from _own_keys("Those with an address", HttpSettings, ProviderSettings)
-    for name, provider in sorted(PROVIDERS.items()):
+    for name, provider in _providers():
         common = HttpSettings if issubclass(provider.settings, HttpSettings) else ProviderSettings
         yield from _own_keys(name, provider.settings, common)
 

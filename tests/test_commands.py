@@ -10,6 +10,7 @@ import click
 import jsonschema
 import pytest
 import yaml
+from click.shell_completion import ShellComplete
 
 from gitune.commands import COMMANDS, cli
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml
@@ -37,6 +38,69 @@ def test_the_first_help_names_every_command(gitune: Callable[..., Result]) -> No
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str, gitune: Callable[..., Result]) -> None:
     assert "_GITUNE_COMPLETE" in gitune("completion", shell).out
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("gitune lo", ["logs"]),
+        ("gitune logs ", ["legal", "support"]),
+        ("gitune logs s", ["support"]),
+        ("gitune logs support -s ", ["dev", "training"]),
+        ("gitune dataset show l", ["legal"]),
+        ("gitune chat ", ["contracts", "support"]),
+        ("gitune up --ev", ["--events"]),
+        ("gitune up --stop-after ", ["training"]),
+        ("gitune nonsense ", [*COMMANDS]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_shell_completes_names_of_agents_stacks_and_aliases(
+    line: str, completed: list[str], repository: Repository
+) -> None:
+    repository.add_agent("support")
+    repository.add_agent("legal", agent_yaml(alias="contracts"))
+    repository.write("Pulumi.training.yaml", "config: {}")
+    _, *words, incomplete = line.split(" ")
+    found = ShellComplete(cli, {}, "gitune", "_GITUNE_COMPLETE").get_completions(words, incomplete)
+    assert [item.value for item in found if item.value != "--help"] == completed
+
+
+def test_outside_of_a_repository_nothing_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not ShellComplete(cli, {}, "gitune", "_GITUNE_COMPLETE").get_completions(["logs"], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("stauts",), "no command 'stauts'", "did you mean 'status'?"),
+        (("up", "--retyr"), "No such option '--retyr'", "did you mean '--retry'?"),
+        (("dataset", "shwo"), "No such command 'shwo'", "did you mean 'show'?"),
+        (("dataset", "show", "suport"), "no agent 'suport'", "did you mean 'support'?"),
+        (("benchmark", "suport"), "no agent 'suport'", "did you mean 'support'?"),
+        (("dataset", "show"), "Missing argument 'AGENT'.", "run: gitune dataset show --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_did_you_mean(
+    arguments: tuple[str, ...], message: str, hint: str, repository: Repository, gitune: Callable[..., Result]
+) -> None:
+    repository.add_agent("support")
+    result = gitune(*arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"error: {message}\nhint: {hint}\n"
+
+
+def test_a_stack_that_is_nearly_one(repository: Repository, gitune: Callable[..., Result]) -> None:
+    result = gitune("status", "-s", "dve")
+    assert result.code == 1
+    assert "Pulumi.dve.yaml: no stack 'dve'\n  hint: did you mean 'dev'?" in result.err
+
+
+def test_the_published_schema_is_the_printed_one(gitune: Callable[..., Result]) -> None:
+    printed = json.loads(gitune("schema").out)
+    assert json.loads((REPOSITORY / "docs/reference/agent.schema.json").read_text()) == printed
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "agents").glob("*/agent.yaml")), ids=lambda p: p.parent.name)

@@ -158,7 +158,7 @@ def test_a_layout_that_cannot_be_edited_says_so() -> None:
     ("arguments", "said"),
     [
         (["support", "--on", "mistrall"], f"{FILE}:7: no provider 'mistrall'\n  hint: did you mean 'mistral'?"),
-        (["suport", "--on", "local"], "error: no agent 'suport'\nhint: known: support"),
+        (["suport", "--on", "local"], "error: no agent 'suport'\nhint: did you mean 'support'?"),
         (["support", "--on", "local", "--base-model", " "], "error: the base model has no name\n"),
         (["support", "--on", "huggingface", "--base-model", "tiny"], "'tiny' is not a model on the Hub"),
         (["support"], "error: Missing option '--on'."),

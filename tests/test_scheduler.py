@@ -76,6 +76,15 @@ def test_the_class_of_an_error_decides(error: errors.ProviderError, follows: str
     assert meaning(error) == follows
 
 
+def test_who_waits_has_a_place_in_line_at_the_provider_that_it_waits_for() -> None:
+    wanted = [agent(name, MISTRAL, queued_at=NOW - since) for name, since in (("a", 5), ("b", 20), ("c", 10))]
+    others = [agent(name, OPENAI) for name in ("d", "e")]
+    limits = {"mistral": Limits(running=1), "openai": Limits(running=1)}
+    decided = decide([*wanted, *others], {}, {"mistral": Use(live=1)}, limits, NOW)
+    places = {name: decision.place for name, decision in decided.items()}
+    assert places == {"b": 1, "c": 2, "a": 3, "d": 0, "e": 1}  # d is submitted
+
+
 @pytest.mark.parametrize("status", ["queued", "running", "unknown", "succeeded"])
 @pytest.mark.parametrize("key", ["m-a", "o-a"])
 def test_a_job_of_any_candidate_is_adopted_before_anything_is_submitted(status: str, key: str) -> None:

@@ -27,10 +27,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[mistral.MistralServer]:
 
 def test_the_wait_ends_and_the_next_run_goes_on(repository: Repository, server: mistral.MistralServer) -> None:
     add_hosted_agents(repository, "mistral", 1)
-    first = call(repository, *UP, "--stop-after", "training", "--max-wait", "0")
+    first = call(repository, *UP, "--stop-after", "training", "--max-wait", "0", "--events", "events.jsonl")
     (told,) = json.loads(first.out)
     assert (first.code, told["goes_on"], told["new_model"], told["settled"]) == (0, True, False, False), first.err
     assert "the next run goes on" in first.err
+    events = [json.loads(line) for line in (repository.root / "events.jsonl").read_text().splitlines()]
+    kinds = [event["kind"] for event in events]
+    assert (kinds[0], kinds[-2:], events[-1]["exit_code"]) == ("stage", ["outcome", "end"], 0)
+    assert {"begun", "change", "stage", "training"} <= set(kinds)
+    (running, *_) = (event for event in events if event["kind"] == "training" and event["status"] == "running")
+    assert (running["agent"], running["provider"]) == ("agent-0", "mistral")
+    assert {name: events[-2][name] for name in told} == told
 
     server.clock.advance(3600)
     second = call(repository, *UP, "--stop-after", "training", "--max-wait", "0")
@@ -39,8 +46,8 @@ def test_the_wait_ends_and_the_next_run_goes_on(repository: Repository, server: 
     assert read_lock(repository.root / "agents/agent-0/model.lock.yaml") is None
     assert not list((repository.root / ".gitune").glob("scores/*"))
 
-    third = call(repository, *UP)
-    (told,) = json.loads(third.out)
+    third = call(repository, "up", "-s", "training", "--events", "-")
+    (told,) = (event for event in map(json.loads, third.out.splitlines()) if event["kind"] == "outcome")
     assert (third.code, told["settled"], told["new_model"], told["verdict"]) == (0, True, False, "pass"), third.err
     assert len(server.jobs.all) == 1
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gitune.project import PROJECT_FILE, Project
+from gitune.project import Project
+from gitune.root import PROJECT_FILE
 from gitune.state import FileState
 from gitune.yaml_source import parse_yaml
 

@@ -15,7 +15,7 @@ from gitune.files import write_atomic
 from gitune.git import start_repository, top_folder
 from gitune.gitune_source import GituneSource
 from gitune.hints import did_you_mean, one_of
-from gitune.project import PROJECT_FILE
+from gitune.root import PROJECT_FILE
 from gitune.spec import agent_schema
 from gitune.templates import render
 from gitune.yaml_source import parse_yaml

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gitune.dataset import Dataset, build_dataset, dataset_folder
 from gitune.dataset.compare import compare, recorded_lines
@@ -20,9 +20,11 @@ from gitune.refusals import Ruling
 from gitune.round import Round, handed_over, take_round
 from gitune.shared_routes import fetch_routes
 from gitune.spec import load_agents
-from gitune.stack import PulumiStack, Step
 from gitune.state import resource_outputs, state_version
 from gitune.wishes import Wish, wished, within_budgets
+
+if TYPE_CHECKING:
+    from gitune.stack import Step
 
 _Build: TypeAlias = Callable[[], Dataset]
 """An agent's dataset as the files are now, built once however often it is asked for."""
@@ -232,6 +234,8 @@ def plan_changes(project: Project) -> tuple[Change, ...]:
 
 def plan_pass(project: Project) -> Plan:
     """What one pass would do now. Changes nothing. Raises InvalidInput and EngineError."""
+    from gitune.stack import PulumiStack  # imports pulumi, which a plan without secrets does not need
+
     specs = load_agents(project.root)
     wanted = wished(project)
     fetch_routes(project)

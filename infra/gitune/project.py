@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitune.errors import GituneError, InvalidInput, Problem, UserError
+from gitune.hints import did_you_mean, one_of
 from gitune.providers import check_settings, open_provider, provider_settings
 from gitune.providers.base import Provider, TrainingRequest
 from gitune.providers.settings import ProviderSettings
+from gitune.root import find_root
 from gitune.spec import AgentSpec, Candidate, read_agents
 from gitune.stack_spec import StackSpec, load_stack
 from gitune.yaml_source import YamlSource, parse_yaml
 
 if TYPE_CHECKING:
     from gitune.dataset import Dataset
-
-PROJECT_FILE = "Pulumi.yaml"
-
-
-def find_root(start: Path | None = None) -> Path:
-    """The nearest folder upwards that holds Pulumi.yaml; GITUNE_ROOT overrides. Raises UserError."""
-    named = os.environ.get("GITUNE_ROOT")
-    here = Path(named) if named else (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / PROJECT_FILE).is_file():
-            return folder
-    raise UserError(
-        f"no {PROJECT_FILE} in {here} or above it", hint="run gitune inside a repository that gitune init made"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +126,8 @@ def _wanted(specs: Sequence[AgentSpec], problems: Sequence[Problem], names: Sequ
         raise InvalidInput(problems)
     unknown = sorted(set(names) - {spec.name for spec in specs})
     if unknown:
-        known = ", ".join(spec.name for spec in specs)
-        raise UserError(f"no agent '{unknown[0]}'", hint=f"known: {known}")
+        known = [spec.name for spec in specs]
+        raise UserError(f"no agent '{unknown[0]}'", hint=did_you_mean(unknown[0], known) or one_of(known))
     return tuple(spec for spec in specs if not names or spec.name in names)
 
 

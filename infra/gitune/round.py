@@ -47,6 +47,8 @@ class Round:
     """Providers whose list could not be had, and what they said."""
     seen: Mapping[str, Job | None] = field(default_factory=dict)
     """By training key, what providers said: the job, or None where there was none."""
+    places: Mapping[str, int] = field(default_factory=dict)
+    """By agent that waits: its place among those that wait at its provider, from 1."""
 
     @property
     def states(self) -> dict[str, ModelState]:
@@ -111,7 +113,8 @@ def take_round(
         wish.agent: target(decisions[wish.agent], wish.requests, states[wish.agent], declared, now) for wish in wishes
     }
     jobs = {agent: decision.job for agent, decision in decisions.items() if decision.job is not None}
-    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent, look.seen)
+    places = {agent: decision.place for agent, decision in decisions.items() if decision.place}
+    return Round(targets, dict(recorded), jobs, earliest(decisions.values()), look.silent, look.seen, places)
 
 
 def _news(state: ModelState) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -84,6 +85,8 @@ class Decision:
     """Of `submit`: jobs of the account that run meanwhile. If the answer is a full house, no fewer fit."""
     until: float | None = None
     """Of `queue`: when the clock alone may change it. None: only when a job ends."""
+    place: int = 0
+    """Of `queue`: its place among those that wait at this provider, from 1."""
     refused_at: Mapping[str, float] = field(default_factory=dict)
     """Wanted.refused_at, continued."""
 
@@ -189,9 +192,10 @@ def _choice(agent: Wanted, jobs: Mapping[str, Job], slots: _Slots, now: float) -
             deadline = waits.setdefault(candidate.key, now) + candidate.wait_seconds
             over, late = now >= deadline, ", and was waited for long enough"
         if not over:
-            slots.reserve(name)
+            place = slots.reserve(name)
             until = min(math.inf if full.until is None else full.until, deadline)
-            return decision("queue", number, f"{name}: {full.reason}", until=None if until == math.inf else until)
+            until_or_never = None if until == math.inf else until
+            return decision("queue", number, f"{name}: {full.reason}", until=until_or_never, place=place)
         passed = (*passed, f"{name}: {full.reason}{late}")
     return decision("stop", len(agent.candidates) - 1, "no candidate is left")
 
@@ -219,6 +223,7 @@ class _Slots:
     def __init__(self, use: Mapping[str, Use], limits: Mapping[str, Limits], now: float) -> None:
         self._use = dict(use)
         self._live = {provider: known.live for provider, known in use.items()}
+        self._waiting: Counter[str] = Counter()
         self._limits = limits
         self._now = now
 
@@ -250,10 +255,12 @@ class _Slots:
         self._use[provider] = replace(use, live=use.live + 1, waiting=use.waiting + 1, used=use.used + 1)
         return self._live.get(provider, 0)
 
-    def reserve(self, provider: str) -> None:
-        """Who waits here will use one of the jobs that the account has for life."""
+    def reserve(self, provider: str) -> int:
+        """Who waits here will use one of the jobs that the account has for life. Returns how many wait, it included."""
         use, _ = self._of(provider)
         self._use[provider] = replace(use, used=use.used + 1)
+        self._waiting[provider] += 1
+        return self._waiting[provider]
 
     def _of(self, provider: str) -> tuple[Use, Limits]:
         return self._use.get(provider, Use()), self._limits.get(provider, Limits())

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from gitune.costs import note_spendings
-from gitune.deploy import TakenBack, forget_refusals, locked_route, read_refusals, read_routes
+from gitune.deploy import forget_refusals, locked_route, read_refusals, read_routes
 from gitune.errors import ProviderError, UserError, explain
+from gitune.events import Begun, Changed, Judged, Note, Reporter, Stage, Training, benchmark_teller
 from gitune.files import try_lock, write_atomic
+from gitune.forecast import recorded_estimate
 from gitune.hosting import host_models
 from gitune.limits import Heard
-from gitune.lock import Lock, read_lock
+from gitune.lock import read_lock
+from gitune.outcome import AgentOutcome
 from gitune.plan import Change, explain_step, plan_pass
 from gitune.preflight import judge_pass, refuse
 from gitune.project import Project
-from gitune.promote import Promotion, TrainedModel, examine, promote
+from gitune.promote import Challenger, Promotion, TrainedModel, examine, promote
 from gitune.providers.base import Job
 from gitune.reconcile import ModelState
 from gitune.refusals import Ruling
@@ -32,68 +32,11 @@ from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
 from gitune.shared_routes import fetch_routes, publish_routes
 from gitune.smoke import smoke_tests
-from gitune.spec import AgentSpec, load_agents
-from gitune.stack import PulumiStack, Step
+from gitune.spec import load_agents
+from gitune.stack import Notify, PulumiStack, Step
 from gitune.stack_spec import Hosting
 from gitune.state import resource_outputs
 from gitune.wishes import Wish, wished, within_budgets
-
-
-class Reporter(Protocol):
-    """Where `up` tells what it does; see report/terminal.py."""
-
-    def note(self, text: str) -> None: ...
-    def change(self, change: Change) -> None: ...
-    def jobs(self, jobs: Mapping[str, Job], states: Mapping[str, ModelState]) -> None: ...
-    def benchmark(self, agent: str, label: str, done: int, total: int) -> None: ...
-    def stage(self, name: str, seconds: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOutcome:
-    """Where one agent stands at the end of `up`."""
-
-    spec: AgentSpec
-    state: ModelState | None
-    promotion: Promotion | None
-    lock: Lock | None
-    served: bool
-    """The stack declares deployments."""
-    deployed: bool
-    """The alias answers with the locked model."""
-    changes: tuple[Change, ...]
-    unjudged: str = ""
-    """Why the trained model could not be benchmarked."""
-    refusal: TakenBack | None = None
-    """The model that failed its smoke test and was taken back."""
-
-    @property
-    def settled(self) -> bool:
-        """The wanted model is trained, passed its gate and answers."""
-        trained = self.state is None or self.state.status == "succeeded"
-        passed = (self.promotion is None or self.promotion.passed) and not self.unjudged
-        locked = self.lock is not None or self.state is not None
-        return trained and passed and (self.deployed or not (self.served and locked))
-
-    @property
-    def goes_on(self) -> bool:
-        """Nothing is wrong: the training is queued or runs, and the next `gitune up` takes it from there."""
-        return self.state is not None and self.state.status in ("queued", "running")
-
-    @property
-    def new_model(self) -> bool:
-        """A model is trained that is not the locked one."""
-        state = self.state
-        if state is None or state.status != "succeeded":
-            return False
-        return self.lock is None or self.lock.model_id != state.model_id
-
-    @property
-    def standing(self) -> Lock | None:
-        """The lock, where it already rested on the evidence that the trained model would be judged by."""
-        state, lock = self.state, self.lock
-        judged_now = self.promotion is not None or self.unjudged or state is None or state.status != "succeeded"
-        return None if judged_now or lock is None or state is None or lock.model_id != state.model_id else lock
 
 
 def run_up(
@@ -115,12 +58,14 @@ def run_up(
     that are not to refuse. With `approved` nothing is done unless a plan made now does the same. Raises InvalidInput
     before anything is started, UserError before a pass that a rule refuses or nobody approved, and EngineError.
     """
-    wishes = wished(project)
-    with _only_one_up(project, reporter):
+    note = _note(reporter)
+    with _staged(reporter, "checking files"):
+        wishes = wished(project)
+    with _only_one_up(project, note):
         if approved is not None:
             check_approved(approved, saved_plan(project, plan_pass(project), ()))
         stack = PulumiStack.open(project, wishes)
-        stack.mend(reporter.note)
+        stack.mend(note)
         fetch_routes(project)
         if retry_failed:
             forget_refusals(project.routes_file)
@@ -152,6 +97,7 @@ class _Run:
         self.project = project
         self.stack = stack
         self.reporter = reporter
+        self.note = _note(reporter)
         self.poll_seconds = poll_seconds
         self.force = force
         self.overridden: set[Ruling] = set()
@@ -167,8 +113,13 @@ class _Run:
         allowed = within_budgets(wishes, project, self.recorded, self.deployment)
         self.wishes = {wish.agent: wish for wish in allowed}
         self.specs = {spec.name: spec for spec in load_agents(project.root)}
+        self.told: dict[str, Training] = {}
+        """By agent, what was told of its training last."""
+        self.estimates: dict[str, float | None] = {}
+        """By training key, expected dollars."""
         self.silent: Mapping[str, Heard] = {}
         self.seen: Mapping[str, Job | None] = {}
+        reporter.tell(Begun(project.stack.name, tuple(self.specs)))
         self.round = self._look(retry)
 
     @property
@@ -179,11 +130,9 @@ class _Run:
         """One pass of the engine towards the round's targets, unless a rule refuses it."""
         self._ask_the_rules()
         self._host()
-        started = time.monotonic()
-        with handed_over(self.round, self.project) as targets:
-            self._record(self.stack.up(targets, self._on_step, self.reporter.note))
+        with self._stage(stage), handed_over(self.round, self.project) as targets:
+            self._record(self.stack.up(targets, self._on_step, self.note))
         self._note_spendings()
-        self.reporter.stage(stage, time.monotonic() - started)
 
     def _host(self) -> None:
         """Put what the locks name where it answers, before an alias is pointed there."""
@@ -195,7 +144,7 @@ class _Run:
             route, refusal = locked_route(spec, self.project), refusals.get(spec.alias)
             if route is not None and not (refusal and refusal.of(route)):
                 wanted.append((spec.alias, route))
-        host_models(self.project, wanted, self.reporter.note)
+        host_models(self.project, wanted, self.note)
 
     def train_all(self) -> Mapping[str, ModelState]:
         """Passes and waiting, until no model's status can change any more, or patience is at its end."""
@@ -209,20 +158,20 @@ class _Run:
 
     def promote_all(self, states: Mapping[str, ModelState]) -> Mapping[str, Promotion]:
         """Benchmark every trained model whose lock does not say it all already; gate them together."""
-        started = time.monotonic()
-        challengers = []
-        for agent, state in states.items():
-            if state.status != "succeeded":
-                continue
-            try:
-                told = functools.partial(self.reporter.benchmark, agent)
-                challengers.append(examine(self.specs[agent], self.project, self._trained(agent, state), told))
-            except (ProviderError, UserError) as error:
-                self.unjudged[agent] = f"{state.provider}: {explain(error)}"
-        promotions = promote([challenger for challenger in challengers if challenger is not None], self.project)
-        if promotions:
-            self.reporter.stage("benchmarks and gate", time.monotonic() - started)
+        with self._stage("benchmarks and gate"):
+            found = [self._examined(agent, state) for agent, state in states.items() if state.status == "succeeded"]
+            promotions = promote([challenger for challenger in found if challenger is not None], self.project)
+        for agent, promotion in promotions.items():
+            self.reporter.tell(Judged(agent, promotion.verdict.outcome, promotion.verdict.reasons))
         return promotions
+
+    def _examined(self, agent: str, state: ModelState) -> Challenger | None:
+        try:
+            told = benchmark_teller(self.reporter, agent)
+            return examine(self.specs[agent], self.project, self._trained(agent, state), told)
+        except (ProviderError, UserError) as error:
+            self.unjudged[agent] = f"{state.provider}: {explain(error)}"
+            return None
 
     def must_record(self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]) -> bool:
         """Whether the engine has not seen yet what is true now."""
@@ -231,14 +180,14 @@ class _Run:
 
     def smoke_test(self) -> None:
         """Ask what was put behind an alias; take back what fails."""
-        started = time.monotonic()
-        for one in smoke_tests(self.project, self.specs):
-            back = f"{one.back.version} answers again" if one.back else "nothing answers now"
-            self.reporter.note(f"  ! {one.agent}: alias {one.alias}: {one.failed.version} was taken back, {back}")
-            if one.back is not None:
-                host_models(self.project, [(one.alias, one.back)], self.reporter.note)
-        if self.project.stack.smoke_test is not None:
-            self.reporter.stage("smoke test", time.monotonic() - started)
+        if self.project.stack.smoke_test is None:
+            return
+        with self._stage("smoke test"):
+            for one in smoke_tests(self.project, self.specs):
+                back = f"{one.back.version} answers again" if one.back else "nothing answers now"
+                self.note(f"! {one.agent}: alias {one.alias}: {one.failed.version} was taken back, {back}")
+                if one.back is not None:
+                    host_models(self.project, [(one.alias, one.back)], self.note)
 
     def outcomes(
         self, states: Mapping[str, ModelState], promotions: Mapping[str, Promotion]
@@ -264,7 +213,7 @@ class _Run:
         rulings = judge_pass(self.project, self.specs.values(), self.deployment, self.round.targets, self.force)
         refuse(rulings)
         for ruling in set(rulings) - self.overridden:
-            self.reporter.note(ruling_line(ruling))
+            self.note(ruling_line(ruling))
         self.overridden |= set(rulings)
 
     def _on_step(self, step: Step) -> None:
@@ -273,14 +222,14 @@ class _Run:
             return
         if change.action != "queue" or not any(c.agent == change.agent for c in self.changes):  # said in its bar
             self.changes.append(change)
-            self.reporter.change(change)
+            self.reporter.tell(Changed(change))
 
     def _note_spendings(self) -> None:
         """A store that is away stops nobody: state and locks tell of the latest trainings until it is back."""
         try:
             note_spendings(self.project, self.deployment)
         except UserError as error:
-            self.reporter.note(f"what was spent could not be noted: {error.message}")
+            self.note(f"what was spent could not be noted: {error.message}")
 
     def _record(self, deployment: Mapping[str, Any]) -> None:
         self.deployment = deployment
@@ -300,21 +249,60 @@ class _Run:
         )
         for provider, heard in taken.silent.items():
             if provider not in self.silent:
-                self.reporter.note(f"{provider}: {heard.said}")
+                self.note(f"{provider}: {heard.said}")
         self.silent, self.seen = taken.silent, taken.seen
+        self._tell_trainings(taken)
         return taken
+
+    def _tell_trainings(self, taken: Round) -> None:
+        for agent, state in taken.states.items():
+            standing = self._training(agent, state, taken)
+            if standing != self.told.get(agent):
+                self.told[agent] = standing
+                self.reporter.tell(standing)
+
+    def _training(self, agent: str, state: ModelState, taken: Round) -> Training:
+        job = taken.jobs.get(agent)
+        submits = taken.targets[agent].submit is not None
+        live = job if job is not None and job.live else None
+        return Training(
+            agent,
+            state.status,
+            state.provider,
+            job_id=state.job_id,
+            detail=(live.detail if live else "") or state.reason or ("being submitted" if submits else ""),
+            place=taken.places.get(agent),
+            progress=live.progress if live else None,
+            seconds=live.seconds if live else state.seconds,
+            eta_seconds=live.eta_seconds if live else None,
+            cost_usd=state.cost_usd,
+            estimated_usd=self._estimated_usd(agent, state) if live else None,
+        )
+
+    def _estimated_usd(self, agent: str, state: ModelState) -> float | None:
+        """As it was expected before the training began; None where nobody can say."""
+        if state.key not in self.estimates:
+            requests = (request for request in self.wishes[agent].requests if request.key == state.key)
+            estimates = [recorded_estimate(request, self.project).usd for request in requests]
+            self.estimates[state.key] = next((usd[1] for usd in estimates if usd), None)
+        return self.estimates[state.key]
 
     def _wait(self) -> None:
         """Ask the providers until the engine has something to do, nothing is left to wait for, or it took too long."""
+        if self.round.settled:
+            return
+        with self._stage("training"):
+            self._poll()
+
+    def _poll(self) -> None:
         started = time.monotonic()
         polls = 0
         while not (self.round.due or self.round.settled):
             left = self.patience - (time.monotonic() - started)
             if left <= 0:
-                self.reporter.note("waited long enough: the jobs go on, and the next run goes on from here")
+                self.note("waited long enough: the jobs go on, and the next run goes on from here")
                 break
             states = self.round.states
-            self.reporter.jobs({agent: job for agent, job in self.round.jobs.items() if job.live}, states)
             self._expect_answers()
             near = all(state.provider == "local" for state in states.values() if state.status != "succeeded")
             seconds = next_poll_seconds(polls, longest=self.poll_seconds or (1.0 if near else 15.0))
@@ -323,9 +311,10 @@ class _Run:
             time.sleep(min(seconds, left))
             self.round = self._look()
             polls += 1
-        took = time.monotonic() - started
-        self.patience -= took
-        self.reporter.stage("training", took)
+        self.patience -= time.monotonic() - started
+
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        return _staged(self.reporter, name)
 
     def _expect_answers(self) -> None:
         """Raises UserError where waiting would not end: a job runs, and nobody will tell us of its end."""
@@ -347,49 +336,28 @@ class _Run:
 
 
 @contextmanager
-def _only_one_up(project: Project, reporter: Reporter) -> Iterator[None]:
+def _staged(reporter: Reporter, name: str) -> Iterator[None]:
+    started = time.monotonic()
+    reporter.tell(Stage(name))
+    yield
+    reporter.tell(Stage(name, time.monotonic() - started))
+
+
+def _note(reporter: Reporter) -> Notify:
+    return lambda text: reporter.tell(Note(text))
+
+
+@contextmanager
+def _only_one_up(project: Project, note: Notify) -> Iterator[None]:
     """Two calls in one clone take turns; the second says who it waits for. The lock dies with its owner."""
     path = project.state_folder / f"up-{project.stack.name}.lock"
     owner = path.with_suffix(".owner")
     lock = try_lock(path)
     if lock is None:
         who = owner.read_text(encoding="utf-8") if owner.is_file() else "unknown"
-        reporter.note(f"waiting for another gitune up ({who})")
+        note(f"waiting for another gitune up ({who})")
         while lock is None:
             lock = try_lock(path, wait_seconds=5.0)
     with lock:
         write_atomic(owner, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         yield
-
-
-def outcome_json(outcomes: tuple[AgentOutcome, ...]) -> str:
-    """What `gitune up --json` prints."""
-    return json.dumps([_as_dict(outcome) for outcome in outcomes], indent=2, ensure_ascii=False)
-
-
-def _as_dict(outcome: AgentOutcome) -> dict[str, Any]:
-    verdict, reasons = _judgement(outcome)
-    return {
-        "agent": outcome.spec.name,
-        "alias": outcome.spec.alias,
-        "settled": outcome.settled,
-        "goes_on": outcome.goes_on,
-        "new_model": outcome.new_model,
-        "model": outcome.state.outputs() if outcome.state else None,
-        "version": outcome.lock.version if outcome.lock else None,
-        "verdict": verdict,
-        "reasons": reasons,
-        "regressions": [asdict(one) for one in outcome.promotion.verdict.regressions] if outcome.promotion else [],
-        "deployed": outcome.deployed,
-        "taken_back": asdict(outcome.refusal) if outcome.refusal else None,
-        "changes": [change.as_dict() for change in outcome.changes],
-    }
-
-
-def _judgement(outcome: AgentOutcome) -> tuple[str | None, list[str]]:
-    """The verdict of now, or else the one that stands in the lock; with its reasons."""
-    if outcome.promotion is not None:
-        return outcome.promotion.verdict.outcome, list(outcome.promotion.verdict.reasons)
-    if outcome.standing is not None:
-        return outcome.standing.verdict["outcome"], list(outcome.standing.verdict["reasons"])
-    return None, [outcome.unjudged] if outcome.unjudged else []

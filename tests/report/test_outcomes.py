@@ -9,10 +9,10 @@ import pytest
 from gitune.benchmark.gate import Contest, judge
 from gitune.benchmark.run import Evidence
 from gitune.benchmark.scores import Score, Scores
+from gitune.outcome import AgentOutcome
 from gitune.promote import Promotion
-from gitune.report.terminal import print_outcomes
+from gitune.report.outcomes import print_outcomes
 from gitune.spec import AgentSpec, BenchmarkSpec, DatasetSpec, GateSpec, Source
-from gitune.up import AgentOutcome
 
 
 def test_cases_that_got_worse_are_listed_with_both_answers(capsys: pytest.CaptureFixture[str]) -> None:

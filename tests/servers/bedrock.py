@@ -366,9 +366,9 @@ class BedrockServer(HttpServer):
             "customizationType": job.facts["customizationType"],
             "status": job.word or status,
             "statusDetails": {
-                "validationDetails": {"status": "Completed"},
-                "dataProcessingDetails": {"status": "Completed"},
-                "trainingDetails": {"status": status},
+                "validationDetails": _stage("Completed", job.created, job.created),
+                "dataProcessingDetails": _stage("Completed", job.created, job.created),
+                "trainingDetails": _stage(status, job.started or job.created, job.ended or job.created),
             },
             "creationTime": _time(job.created),
         }
@@ -402,6 +402,10 @@ class BedrockServer(HttpServer):
         end = first + min(self.page_size, asked.get("maxResults", self.page_size))
         more = {"nextToken": str(end)} if end < len(found) else {}
         return {name: found[first:end], **more}
+
+
+def _stage(status: str, began: float, changed: float) -> dict[str, Any]:
+    return {"status": status, "creationTime": _time(began), "lastModifiedTime": _time(changed)}
 
 
 def _uri(request: Request) -> str:

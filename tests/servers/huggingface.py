@@ -128,6 +128,20 @@ class HuggingFaceServer(HubServer):
         job = self.jobs.all.get(request.parts["job"])
         return self.error(404, "Job not found") if job is None else Response(200, self._shown(job))
 
+    @route("GET", rf"{JOBS}/(?P<job>[^/]+)/logs")
+    def logs(self, request: Request) -> Response:
+        """Server-sent events, as the Hub has them."""
+        job = self.jobs.all.get(request.parts["job"])
+        if job is None:
+            return self.error(404, "Job not found")
+        told = [(job.created, f"===== Job started at {_time(job.created)} =====")]
+        if job.started is not None:
+            told.append((job.started, "Installed 68 packages"))
+        if job.ended is not None:
+            told.append((job.ended, job.failure or "the adapter is on the Hub"))
+        events = [f"data: {json.dumps({'timestamp': _time(at), 'data': line})}\n\n" for at, line in told]
+        return Response(200, "".join(events).encode(), {"Content-Type": "text/event-stream"})
+
     @route("POST", rf"{JOBS}/(?P<job>[^/]+)/cancel")
     def cancel(self, request: Request) -> Response:
         job = self.jobs.all.get(request.parts["job"])

@@ -223,12 +223,17 @@ class MistralServer(HttpServer):
 
     def _detailed(self, job: FakeJob) -> dict[str, Any]:
         said = self.said(job)
-        data = {"status": said["status"], **({"error": job.failure} if said["status"].startswith("FAILED") else {})}
-        event = {"name": "status-updated", "created_at": said["modified_at"]}
-        if self.gives_reasons:
-            event["data"] = data
-        created = {"name": "status-updated", "data": {"status": "QUEUED"}, "created_at": said["created_at"]}
-        return {**said, "events": [event, created], "checkpoints": []}
+        events = [{"name": "status-updated", "data": {"status": "QUEUED"}, "created_at": said["created_at"]}]
+        if job.started is not None and not job.failure:
+            data: dict[str, Any] = {"status": "RUNNING"}
+            events.insert(0, {"name": "status-updated", "data": data, "created_at": int(job.started)})
+        if job.ended is not None or job.failure:
+            data = {"status": said["status"], **({"error": job.failure} if said["status"].startswith("FAILED") else {})}
+            event = {"name": "status-updated", "created_at": said["modified_at"]}
+            events.insert(0, {**event, "data": data} if self.gives_reasons else event)
+        metrics = {"train_loss": 0.5, "valid_loss": 0.6}
+        point = {"metrics": metrics, "step_number": 10, "created_at": said["modified_at"]}
+        return {**said, "events": events, "checkpoints": [point] if said["status"] == "SUCCESS" else []}
 
     def _uuid(self) -> str:
         return str(uuid.uuid5(uuid.NAMESPACE_OID, str(self.next_number())))

@@ -107,6 +107,31 @@ class OpenAIServer(HttpServer):
         job = self.jobs.all.get(request.parts["job"])
         return Response(200, self._said(job)) if job else self.error(404, "Could not find fine tune")
 
+    @route("GET", "/v1/fine_tuning/jobs/(?P<job>[^/]+)/events")
+    def events(self, request: Request) -> Response:
+        job = self.jobs.all.get(request.parts["job"])
+        if job is None:
+            return self.error(404, "Could not find fine tune")
+        told = [(job.created, "info", f"Created fine-tuning job: {job.job_id}")]
+        if job.started is not None:
+            told.append((job.started, "info", "Fine-tuning job started"))
+        if job.ended is not None:
+            level = "error" if job.failure else "info"
+            told.append((job.ended, level, job.failure or "The job has successfully completed"))
+        shown = [
+            {
+                "id": f"ftevent-{job.job_id}-{number}",
+                "object": "fine_tuning.job.event",
+                "created_at": int(at),
+                "level": level,
+                "message": message,
+                "type": "message",
+                "data": {},
+            }
+            for number, (at, level, message) in enumerate(told)
+        ]
+        return self._page(shown[::-1], request)
+
     @route("POST", "/v1/fine_tuning/jobs/(?P<job>[^/]+)/cancel")
     def cancel(self, request: Request) -> Response:
         job = self.jobs.all.get(request.parts["job"])

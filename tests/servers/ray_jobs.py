@@ -45,6 +45,14 @@ class RayServer(HttpServer):
         job = self.jobs.all.get(request.parts["job"])
         return Response(404, b"Job does not exist") if job is None else Response(200, self._shown(job))
 
+    @route("GET", "/api/jobs/(?P<job>[^/]+)/logs")
+    def logs(self, request: Request) -> Response:
+        job = self.jobs.all.get(request.parts["job"])
+        if job is None:
+            return Response(404, b"Job does not exist")
+        words = "step 1\nstep 2\n" if self.jobs.state(job.job_id) == "succeeded" else "step 1\nstep"
+        return Response(200, {"logs": words})
+
     def _shown(self, job: FakeJob) -> dict[str, Any]:
         state = self.jobs.state(job.job_id)
         if state == "succeeded" and job.job_id not in self._settled:

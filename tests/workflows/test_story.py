@@ -139,7 +139,9 @@ def test_from_a_pull_request_to_production_and_back(
     assert not [request for request in server.requests[asked:] if request.method == "POST"]
     again = github.run("deploy", "workflow_dispatch", {}, secrets=keys)
     assert again.code == 0, again.log
-    assert not [one.path for one in api.requests[written:] if one.method in ("POST", "PATCH") and one.path != "/graphql"]
+    assert not [
+        one.path for one in api.requests[written:] if one.method in ("POST", "PATCH") and one.path != "/graphql"
+    ]
 
     git("checkout", "--quiet", "-b", "better", "main")
     for name in ("first", "second"):

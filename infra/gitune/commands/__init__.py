@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 
 from gitune import __version__
+from gitune.commands.words import complete_stacks
 from gitune.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USER, GituneError, InvalidInput
 from gitune.hints import did_you_mean
+from gitune.interrupts import leave, leave_at_second_interrupt
 
 COMMANDS: dict[str, str] = {
     "init": "Write a new repository for agents: stacks, program, workflows.",
@@ -27,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "tag": "Write the version tags that the committed locks lack.",
     "rollback": "Write the lock of an earlier version, after asking for its model.",
     "status": "Show where each agent stands.",
+    "logs": "Show what an agent's current or last job says.",
     "drift": "Find what providers and routes differ in from what is recorded.",
     "costs": "Show what trainings cost, or would cost elsewhere.",
     "validate": "Check every agent's files. Starts nothing.",
@@ -59,7 +62,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:  # else the shell completes
             hint = did_you_mean(args[0], COMMANDS) or "run: gitune --help"
             raise GituneError(f"no command '{args[0]}'", hint=hint)
         return super().resolve_command(ctx, args)
@@ -81,6 +84,7 @@ stack_option = click.option(
     default="dev",
     show_default=True,
     envvar="GITUNE_STACK",
+    shell_complete=complete_stacks,
     help="The stack: Pulumi.<stack>.yaml says what it declares.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
@@ -93,7 +97,11 @@ def program_name() -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 the user's to mend, 2 drift, 130 Ctrl-C, 3 our bug."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    leave_at_second_interrupt()
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    if code == EXIT_INTERRUPTED:
+        leave(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -107,11 +115,11 @@ def run(arguments: list[str]) -> int:
     except GituneError as error:
         return _fail(error.message, error.hint)
     except click.UsageError as error:
-        return _fail(error.format_message(), f"run: gitune {error.ctx.info_name if error.ctx else ''} --help")
+        return _fail(*_usage(error))
     except click.ClickException as error:
         return _fail(error.format_message(), None)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: jobs that run go on; gitune up goes on from here", err=True)
+        click.echo("interrupted: jobs that run go on, and gitune up goes on from here", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,6 +128,14 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), _os_hint(error))
     except Exception as error:  # noqa: BLE001 - the last resort: our bug, told as such
         return _crash(error)
+
+
+def _usage(error: click.UsageError) -> tuple[str, str]:
+    """What is wrong with the command line, and what to do."""
+    close = getattr(error, "possibilities", None)  # of a command or an option that does not exist
+    if close:
+        return error.message.rstrip("."), f"did you mean '{close[0]}'?"
+    return error.format_message(), f"run: {error.ctx.command_path if error.ctx else 'gitune'} --help"
 
 
 def _fail(message: str, hint: str | None) -> int:

@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("adopt")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @click.option("--provider", required=True, help="Whose model it is, such as mistral.")
 @click.option(
     "--model", "model_id", required=True, help="The provider's ID of the model, such as ft:open-mistral-7b:..."

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_aliases
 
 
 @click.command("chat")
-@click.argument("alias")
+@click.argument("alias", shell_complete=complete_aliases)
 @click.argument("message", required=False)
 @stack_option
 @json_option

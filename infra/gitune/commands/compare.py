@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 from gitune.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a")
-@click.argument("b")
-@click.option("--agent", help="Whose cases both are asked. Default: the agent that A or B names.")
+@click.argument("a", shell_complete=complete_agents)
+@click.argument("b", shell_complete=complete_agents)
+@click.option(
+    "--agent", shell_complete=complete_agents, help="Whose cases both are asked. Default: the agent that A or B names."
+)
 @click.option("--cases", type=click.IntRange(min=1), help="Only so many of the cases, spread over the file.")
 @stack_option
 @json_option
@@ -53,26 +56,28 @@ def _models(project: Project, a: str, b: str, agent: str | None, cases: int | No
     from gitune.benchmark.comparison import compare
     from gitune.benchmark.models import agent_of, find_model
     from gitune.benchmark.run import open_benchmark
+    from gitune.events import benchmark_teller
     from gitune.project import checked_agents
-    from gitune.report.terminal import TerminalReporter
+    from gitune.report.live import open_view
 
     (spec,) = checked_agents(project, [agent or agent_of(project, a, b)])
     old, new = find_model(project, a), find_model(project, b)
-    with TerminalReporter() as reporter:
-        bench = open_benchmark(spec, project, reporter.progress_of(spec.name), cases=cases)
+    with open_view() as reporter:
+        bench = open_benchmark(spec, project, benchmark_teller(reporter, spec.name), cases=cases)
         return compare(bench, new, old)
 
 
 def _versions(project: Project, a: str, b: str, agent: str | None, cases: int | None) -> VersionComparison:
     from gitune.benchmark.versions import compare_versions, named_lock
-    from gitune.report.terminal import TerminalReporter
+    from gitune.events import benchmark_teller
+    from gitune.report.live import open_view
 
     old, new = named_lock(project, a), named_lock(project, b)
     if agent is None and old.agent != new.agent:
         raise UserError("the models name two agents", hint="say whose cases both are asked: --agent")
     whose = agent or old.agent
-    with TerminalReporter() as reporter:
-        return compare_versions(project, old, new, whose, reporter.progress_of(whose), cases)
+    with open_view() as reporter:
+        return compare_versions(project, old, new, whose, benchmark_teller(reporter, whose), cases)
 
 
 def _show(found: Comparison | VersionComparison, *, markdown: bool) -> None:

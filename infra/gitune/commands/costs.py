@@ -7,12 +7,13 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 
 
 @click.command("costs")
-@click.argument("agents", metavar="[AGENT]...", nargs=-1)
+@click.argument("agents", shell_complete=complete_agents, metavar="[AGENT]...", nargs=-1)
 @stack_option
 @click.option("--month", type=click.DateTime(["%Y-%m"]), help="Only what ended in this month (UTC), such as 2026-11.")
 @click.option("--compare", "comparing", is_flag=True, help="What remains to be trained, on each provider.")

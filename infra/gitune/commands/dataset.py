@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 if TYPE_CHECKING:
     from gitune.dataset.build import Dataset
@@ -23,7 +24,7 @@ def command() -> None:
 
 
 @command.command("build")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @stack_option
 @json_option
 def build(agent: str, stack: str, as_json: bool) -> None:
@@ -59,7 +60,7 @@ def restore(fingerprint: str, stack: str) -> None:
 
 
 @command.command("show")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @stack_option
 def show(agent: str, stack: str) -> None:
     """Print the data card (Markdown): sources, licences, rules, drops, tokens, categories.
@@ -80,7 +81,7 @@ def show(agent: str, stack: str) -> None:
 
 
 @command.command("stats")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @stack_option
 @json_option
 def stats(agent: str, stack: str, as_json: bool) -> None:
@@ -96,7 +97,7 @@ def stats(agent: str, stack: str, as_json: bool) -> None:
 
 
 @command.command("diff")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @click.argument("before", required=False)
 @click.argument("after", required=False)
 @stack_option

@@ -137,7 +137,7 @@ def issues(files: tuple[Path, ...], as_json: bool) -> int:
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    from gitune.project import find_root
+    from gitune.root import find_root
 
     try:
         from gitune.github.client import connected

@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("history")
-@click.argument("agent", required=False)
+@click.argument("agent", shell_complete=complete_agents, required=False)
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many changes, the newest.")
 @stack_option
 @json_option

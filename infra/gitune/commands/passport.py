@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gitune.commands import stack_option
+from gitune.commands.words import complete_agents
 
 if TYPE_CHECKING:
     from gitune.passport import Passport
 
 
 @click.command("passport")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @click.option(
     "--format",
     "form",

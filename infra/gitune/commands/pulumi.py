@@ -12,7 +12,7 @@ import click
 def command(arguments: tuple[str, ...]) -> None:
     """Run the Pulumi engine itself, with gitune's settings: gitune pulumi up -s dev."""
     from gitune.engine.install import ensure_engine
-    from gitune.project import find_root
+    from gitune.root import find_root
     from gitune.stack import stack_environment
 
     root = find_root()

@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, program_name
+from gitune.commands.words import complete_agents
 
 
 @click.command("retrain")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @click.option("--on", "provider", required=True, help="The provider that becomes the first candidate, such as local.")
 @click.option("--base-model", help="The provider's name of the base model; left out: the listed one, or the default.")
 @click.option(

@@ -8,10 +8,11 @@ import shlex
 import click
 
 from gitune.commands import json_option, program_name
+from gitune.commands.words import complete_agents
 
 
 @click.command("rollback")
-@click.argument("agent")
+@click.argument("agent", shell_complete=complete_agents)
 @click.option("--to", "version", help="The version, such as 1.2.0. Default: the one before the present one.")
 @click.option("--dry-run", is_flag=True, help="Ask the provider and say what would be done; write nothing.")
 @click.option(

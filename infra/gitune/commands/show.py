@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("show")
-@click.argument("name", metavar="AGENT[@VERSION]")
+@click.argument("name", shell_complete=complete_agents, metavar="AGENT[@VERSION]")
 @stack_option
 @json_option
 @click.option("--markdown", is_flag=True, help="Print Markdown.")

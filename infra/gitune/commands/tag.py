@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("tag")
-@click.argument("agents", metavar="[AGENT]...", nargs=-1)
+@click.argument("agents", shell_complete=complete_agents, metavar="[AGENT]...", nargs=-1)
 @click.option("--stage", help="Also assign the versions to this stage, such as production once they are deployed.")
 @click.option(
     "--push", "remote", metavar="REMOTE", help="Fetch the tags of this remote first, and push them all to it."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
@@ -42,6 +44,12 @@ from gitune.commands import json_option, program_name, stack_option
 @click.option(
     "--stop-after", type=click.Choice(["training"]), help="Train only; the next run benchmarks what is trained."
 )
+@click.option(
+    "--events",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write what happens as it happens, one JSON object a line; - is standard output.",
+)
 @json_option
 def command(
     stack: str,
@@ -51,6 +59,7 @@ def command(
     stop_after: str | None,
     force: tuple[str, ...],
     saved: Path | None,
+    events: str | None,
     as_json: bool,
 ) -> int:
     """Train, benchmark, gate and deploy what the agents declare.
@@ -58,18 +67,30 @@ def command(
     Does only what is not done yet, waits for it, and may be stopped at any moment: call it again and it goes on. Exits
     with 0 when every agent is settled; with --max-wait or --stop-after also when the rest is for the next run.
     """
+    from gitune.events import Ended, Settled, Several, Sunset
     from gitune.notices import project_notices
     from gitune.project import Project
-    from gitune.report.terminal import TerminalReporter, print_outcomes
+    from gitune.report.json_lines import JsonLines
+    from gitune.report.live import open_view
+    from gitune.report.outcomes import print_outcomes
     from gitune.saved_plan import read_approved
-    from gitune.up import outcome_json, run_up
+    from gitune.up import run_up
 
     if saved and retry:
         raise click.UsageError("no plan holds what --retry does: not with --plan", click.get_current_context())
-    project = Project.open(stack)
-    approved = read_approved(saved) if saved else None
-    with TerminalReporter() as reporter:
-        reporter.notices(project_notices(project))
+    to_stdout = events == "-"
+    if to_stdout and as_json:
+        raise click.UsageError("--json and --events - both want standard output", click.get_current_context())
+    with ExitStack() as held:
+        lines = []
+        if events:
+            file = held.enter_context(click.open_file(events, "w", encoding="utf-8"))
+            lines.append(held.enter_context(JsonLines(file)))
+        project = Project.open(stack)
+        approved = read_approved(saved) if saved else None
+        reporter = Several((held.enter_context(open_view(calm=to_stdout)), *lines))
+        for notice in project_notices(project):
+            reporter.tell(Sunset(notice))
         outcomes = run_up(
             project,
             reporter,
@@ -80,14 +101,18 @@ def command(
             force=force,
             approved=approved,
         )
+        fine = [
+            outcome.settled
+            or (max_wait_minutes is not None and outcome.goes_on)
+            or (stop_after is not None and outcome.new_model)
+            for outcome in outcomes
+        ]
+        code = 0 if all(fine) else 1
+        for outcome in outcomes:
+            reporter.tell(Settled(outcome.as_dict()))
+        reporter.tell(Ended(code))
     if as_json:
-        click.echo(outcome_json(outcomes))
-    else:
+        click.echo(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2, ensure_ascii=False))
+    elif not to_stdout:
         print_outcomes(outcomes, program_name())
-    fine = [
-        outcome.settled
-        or (max_wait_minutes is not None and outcome.goes_on)
-        or (stop_after is not None and outcome.new_model)
-        for outcome in outcomes
-    ]
-    return 0 if all(fine) else 1
+    return code

@@ -7,10 +7,11 @@ import json
 import click
 
 from gitune.commands import json_option, stack_option
+from gitune.commands.words import complete_agents
 
 
 @click.command("verify")
-@click.argument("agent", required=False)
+@click.argument("agent", shell_complete=complete_agents, required=False)
 @stack_option
 @json_option
 def command(agent: str | None, stack: str, as_json: bool) -> int:

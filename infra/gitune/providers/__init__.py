@@ -1,4 +1,4 @@
-"""The providers, by name. The literal dict lets the type checker hold each one to the protocol.
+"""The providers, by name. Only who is asked for is imported, and the type checker holds each one to the protocol.
 
 Others come from installed packages, through the entry point group `gitune.providers`; see docs/add-a-provider.md.
 """
@@ -6,6 +6,7 @@ Others come from installed packages, through the entry point group `gitune.provi
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
@@ -13,32 +14,64 @@ from typing import cast
 from gitune.errors import UserError
 from gitune.hints import did_you_mean, one_of
 from gitune.providers.base import Provider, ProviderClass
-from gitune.providers.bedrock import BedrockProvider
-from gitune.providers.huggingface import HuggingFaceProvider
-from gitune.providers.local import LocalProvider
-from gitune.providers.mistral import MistralProvider
-from gitune.providers.openai import OpenAIProvider
-from gitune.providers.ray import RayProvider
 from gitune.providers.settings import ProviderSettings
 from gitune.stack_spec import StackSpec
 from gitune.validation import validate_block
 from gitune.yaml_source import YamlSource
 
 GROUP = "gitune.providers"
-PROVIDERS: dict[str, ProviderClass] = {
-    "bedrock": BedrockProvider,
-    "huggingface": HuggingFaceProvider,
-    "local": LocalProvider,
-    "mistral": MistralProvider,
-    "openai": OpenAIProvider,
-    "ray": RayProvider,
+
+
+def _bedrock() -> ProviderClass:
+    from gitune.providers.bedrock import BedrockProvider
+
+    return BedrockProvider
+
+
+def _huggingface() -> ProviderClass:
+    from gitune.providers.huggingface import HuggingFaceProvider
+
+    return HuggingFaceProvider
+
+
+def _local() -> ProviderClass:
+    from gitune.providers.local import LocalProvider
+
+    return LocalProvider
+
+
+def _mistral() -> ProviderClass:
+    from gitune.providers.mistral import MistralProvider
+
+    return MistralProvider
+
+
+def _openai() -> ProviderClass:
+    from gitune.providers.openai import OpenAIProvider
+
+    return OpenAIProvider
+
+
+def _ray() -> ProviderClass:
+    from gitune.providers.ray import RayProvider
+
+    return RayProvider
+
+
+PROVIDERS: dict[str, Callable[[], ProviderClass]] = {
+    "bedrock": _bedrock,
+    "huggingface": _huggingface,
+    "local": _local,
+    "mistral": _mistral,
+    "openai": _openai,
+    "ray": _ray,
 }
 
 
 def provider_class(name: str) -> ProviderClass:
     """The provider with this name, ours or an installed package's. Raises UserError for a name nobody knows."""
     if name in PROVIDERS:
-        return PROVIDERS[name]
+        return PROVIDERS[name]()
     others = _others()
     if name not in others:
         known = sorted({*PROVIDERS, *others})

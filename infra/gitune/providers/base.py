@@ -226,6 +226,17 @@ class ListsAllJobs(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsLogs(Protocol):
+    """What a provider may offer beside the nine calls: then `gitune logs` shows what a job says."""
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """Every line so far of the job's output, or of what the vendor says of it, from the oldest. What was said once
+        stays, so that who has read n lines goes on after them. Raises NotFound.
+        """
+        ...
+
+
 class ProviderClass(Protocol):
     """What the registry, or an entry point of the group `gitune.providers`, names: mostly the provider's class."""
 

@@ -41,6 +41,7 @@ from gitune.providers.base import (
     TrainingRequest,
     short,
 )
+from gitune.providers.bedrock_log import told_of
 from gitune.providers.settings import ProviderSettings
 
 DEFAULT_BASE_MODEL = "anthropic.claude-3-haiku-20240307-v1:0:200k"
@@ -157,6 +158,10 @@ class BedrockProvider:
 
     def all_jobs(self) -> Sequence[ListedJob]:
         return [_listed_job(said) for said in self._listed()]
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """What Bedrock says of the job: no API has its output, and CloudWatch gets none. Metrics are in the bucket."""
+        return told_of(self._job_in_full(job_id))
 
     def cancel_job(self, job_id: str) -> None:
         try:

@@ -163,6 +163,13 @@ class HuggingFaceProvider:
         with sdk_errors():
             return [_listed_job(info) for info in self._listed({})]
 
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """The container's output. Of a job that runs it takes some seconds, until the Hub has no more to say."""
+        with sdk_errors():
+            api = self._hub.api()
+            api.inspect_job(job_id=job_id, namespace=self._namespace)  # fetch_job_logs would wait for what is not there
+            return list(api.fetch_job_logs(job_id=job_id, namespace=self._namespace))
+
     def cancel_job(self, job_id: str) -> None:
         with sdk_errors():
             api = self._hub.api()

@@ -43,6 +43,7 @@ from gitune.providers.base import (
     TrainingRequest,
     short,
 )
+from gitune.providers.lines import whole_lines
 from gitune.providers.settings import ProviderSettings
 from gitune.training.base_model import DEFAULT_BASE_MODEL
 from gitune.training.sft import check_hyperparameters, default_hyperparameters
@@ -108,6 +109,16 @@ class LocalProvider:
         configs = ((path.parent, read_json(path)) for path in sorted(self._folder.glob("*/config.json")))
         jobs = [_read_job(folder, TrainingKey(config["key"])) for folder, config in configs if config is not None]
         return [ListedJob(job.job_id, job.status, short(job.key)) for job in jobs]
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """log.txt of the job's folder, over all processes that the job took."""
+        folder = self._folder / job_id
+        if not (folder / "config.json").is_file():
+            raise NotFound(f"no local job '{job_id}'")
+        ended = not is_locked(folder / "lock")
+        log = folder / "log.txt"
+        said = log.read_bytes() if log.is_file() else b""
+        return whole_lines(said.decode("utf-8", "replace"), ended=ended)
 
     def cancel_job(self, job_id: str) -> None:
         folder = self._folder / job_id

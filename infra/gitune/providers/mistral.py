@@ -34,6 +34,7 @@ from gitune.providers.base import (
     latest_attempt,
     short,
 )
+from gitune.providers.lines import told_at
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
 from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds, tls
@@ -136,6 +137,14 @@ class MistralProvider:
                 return _job(request.key, self._create(client, request, train, held_back))
 
         return self._submissions.submit_once(request.key, lambda: self.find_job(request.key), submit)
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """The job's events and checkpoints; its output Mistral keeps to itself."""
+        with self._training_api() as client:
+            said = client.fine_tuning.jobs.get(job_id=job_id)
+            told = [(event.created_at, _event_line(event)) for event in reversed(said.events or [])]
+            told += [(point.created_at, _checkpoint_line(point)) for point in reversed(said.checkpoints or [])]
+            return [told_at(*item) for item in sorted(told, key=lambda item: item[0])]
 
     def cancel_job(self, job_id: str) -> None:
         with self._training_api() as client:
@@ -337,6 +346,17 @@ def _event_words(said: Any) -> str:
         if any(words):
             return one_line("; ".join(word for word in words if word))
     return ""
+
+
+def _event_line(event: Any) -> str:
+    data = event.data if isinstance(event.data, dict) else {}
+    facts = [f"{name} {value}" for name, value in data.items() if value not in (None, "")]
+    return one_line(f"{event.name}: {', '.join(facts)}" if facts else event.name)
+
+
+def _checkpoint_line(point: Any) -> str:
+    metrics = point.metrics.model_dump(exclude_none=True)
+    return f"step {point.step_number}: {', '.join(f'{name} {value}' for name, value in metrics.items())}"
 
 
 def _cost(metadata: Any) -> float | None:

@@ -10,6 +10,7 @@ OpenAI itself takes no jobs of new organisations since 2026-05-07, and no new jo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -37,6 +38,7 @@ from gitune.providers.base import (
     latest_attempt,
     short,
 )
+from gitune.providers.lines import told_at
 from gitune.providers.settings import HttpSettings
 from gitune.providers.submissions import Submissions
 from gitune.providers.wire import api_key, error_of_status, one_line, quota_kind, retry_after_seconds, tls
@@ -46,6 +48,7 @@ DEFAULT_URL = "https://api.openai.com/v1"
 METADATA_KEY = "gitune_key"
 _PAGE = 100
 _MOST_JOBS = 5_000
+_MOST_EVENTS = 10_000
 _STATUS: Mapping[str, JobStatus] = {
     "validating_files": "running",
     "queued": "queued",
@@ -134,6 +137,15 @@ class OpenAIProvider:
                 return self._job(request.key, self._create(client, request, files))
 
         return self._submissions.submit_once(request.key, lambda: self.find_job(request.key), submit)
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """The job's events, metrics among them; servers of the protocol tell more or less of them."""
+        with self._client() as client:
+            client.fine_tuning.jobs.retrieve(job_id)  # some servers answer for any ID with no events
+            listed = client.fine_tuning.jobs.list_events(job_id, limit=_PAGE)
+            oldest_first = list(itertools.islice(listed, _MOST_EVENTS))[::-1]
+            events = sorted(oldest_first, key=lambda event: _seconds(event, "created_at") or 0.0)
+            return [told_at(_seconds(event, "created_at") or 0.0, _event_line(event)) for event in events]
 
     def cancel_job(self, job_id: str) -> None:
         with self._client() as client:
@@ -304,6 +316,11 @@ def _failure(said: Any) -> ProviderError:
     if code in _THEIR_FAULT:
         return ProviderError(words, hint="run: gitune up --retry")
     return Rejected(words, hint="mend the data or the hyperparameters")
+
+
+def _event_line(event: Any) -> str:
+    level = _told(event, "level")
+    return one_line(f"{'' if level in (None, 'info') else f'{level}: '}{_told(event, 'message') or ''}")
 
 
 def _told(said: Any, name: str) -> Any:

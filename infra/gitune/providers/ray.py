@@ -42,6 +42,7 @@ from gitune.providers.base import (
     TrainingRequest,
     short,
 )
+from gitune.providers.lines import whole_lines
 from gitune.providers.ray_client import address_of, headers_of, is_loopback, last_line, open_client
 from gitune.providers.ray_jobs import (
     ENDED,
@@ -178,6 +179,13 @@ class RayProvider:
 
     def all_jobs(self) -> Sequence[ListedJob]:
         return [listed_job(info) for info in self._client().jobs()]
+
+    def job_log(self, job_id: str) -> Sequence[str]:
+        """The driver's output, as long as the cluster knows the job."""
+        info = self._client().job(job_id) if JOB_ID.fullmatch(job_id) else None
+        if info is None:
+            raise NotFound(f"the cluster knows no job '{job_id}'", hint="a cluster forgets its jobs with its head")
+        return whole_lines(self._client().get_job_logs(job_id), ended=info["status"] in ENDED)
 
     def cancel_job(self, job_id: str) -> None:
         """Ray stops a running job within seconds, and a waiting one only when its turn comes: then it ends at once."""

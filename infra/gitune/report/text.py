@@ -11,9 +11,14 @@ _MOST_ROWS = 20
 
 def fit(text: str, cells: int) -> str:
     """One line of at most `cells` cells. What would move the cursor or change colours is shown as a dot."""
-    line = " ".join(text.split())
-    safe = line if line.isprintable() else "".join(char if char.isprintable() else "·" for char in line)
+    safe = harmless(" ".join(text.split()))
     return safe if cell_len(safe) <= cells else f"{set_cell_size(safe, cells - 1).rstrip()}…"
+
+
+def harmless(line: str) -> str:
+    """A line as it is, tabs aside, without what would move the cursor or change colours: that is shown as a dot."""
+    plain = line.expandtabs()
+    return plain if plain.isprintable() else "".join(char if char.isprintable() else "·" for char in plain)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:

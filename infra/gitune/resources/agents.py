@@ -13,7 +13,6 @@ import pulumi
 
 from gitune.checked import DatasetFacts, dataset_facts
 from gitune.deploy import locked_route
-from gitune.preflight import refuse_by_hand
 from gitune.project import Project, training_requests
 from gitune.resources.dataset import Datasets
 from gitune.resources.deployment import Deployment
@@ -30,6 +29,8 @@ def declare_agents(specs: Sequence[AgentSpec], project: Project) -> None:
     """
     _say_nothing_of_each_step()
     if ROUND_VARIABLE not in os.environ:  # gitune has judged the pass, where it has started the engine
+        from gitune.preflight import refuse_by_hand  # much to import, and mostly not needed
+
         with telling_the_engine():
             refuse_by_hand(project, specs)
     if "models" in project.stack.declare:

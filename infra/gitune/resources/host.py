@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from gitune.errors import UserError
-from gitune.project import Project, find_root
+from gitune.project import Project
 from gitune.reconcile import Target
+from gitune.root import find_root
 from gitune.round import ROUND_VARIABLE, read_targets
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from gitune.errors import (
     Unavailable,
 )
 from gitune.prices import Tokens
-from gitune.providers.base import Job, ListsAllJobs, Provider, TrainingKey, short
+from gitune.providers.base import Job, ListsAllJobs, Provider, TellsLogs, TrainingKey, short
 from gitune.testing.world import Fault, World
 
 ANSWERS: list[tuple[Fault, type[ProviderError]]] = [
@@ -181,6 +181,30 @@ class ProviderConformance:
         (listed,) = (listed for listed in second.all_jobs() if listed.job_id not in others)
         assert listed.job_id == job.job_id
         assert listed.live or listed.status == "succeeded"  # a list may lag
+
+    def test_what_a_job_said_stays_said(self, world: World) -> None:
+        provider = self._telling_logs(world)
+        job = world.provider().submit_job(world.request(), world.dataset())
+        early = list(provider.job_log(job.job_id))
+        world.finish(job)
+        late = list(provider.job_log(job.job_id))
+        assert late
+        assert late[: len(early)] == early
+        assert not any("\n" in line for line in late)
+        assert list(self._telling_logs(world).job_log(job.job_id)) == late
+
+    def test_the_log_of_what_is_not_there_is_not_found(self, world: World) -> None:
+        with pytest.raises(NotFound):
+            self._telling_logs(world).job_log("no-such-job")
+
+    def test_an_error_while_reading_a_log_has_its_class(self, world: World) -> None:
+        self._needs_wire(world)
+        provider = self._telling_logs(world)
+        job = world.provider().submit_job(world.request(), world.dataset())
+        for fault in (Fault("status", 401), Fault("status", 500), Fault("cut")):
+            world.plant(fault)
+            with pytest.raises(Unauthorized if fault.status == 401 else Unavailable):
+                provider.job_log(job.job_id)
 
     # --- to the end, and after it
 
@@ -359,6 +383,13 @@ class ProviderConformance:
         found = world.provider().find_job(job.key)
         assert found is not None
         return found
+
+    @staticmethod
+    def _telling_logs(world: World) -> TellsLogs:
+        provider = world.provider()
+        if not isinstance(provider, TellsLogs):
+            pytest.skip("tells no logs")
+        return provider
 
     @staticmethod
     def _needs_wire(world: World) -> None:
