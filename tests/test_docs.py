@@ -20,7 +20,7 @@ from tests.repositories import Git
 DOCS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?:^|[|;&$(:] *)(?:[A-Z_]+=\S+ )*(?:scripts/|\.venv/bin/)?gitune ([a-z-][^|;&)]*)")
+_CALL = re.compile(r"(?:^|[|;&$(:] *)(?:[A-Z_]+=\S+ )*(?:scripts/|\.venv/bin/)?gitune ([a-z-][^|;&)>]*)")
 _PLACEHOLDERS = {"ALIAS": "support", "AGENT": "support", "STACK": "dev", "FINGERPRINT": "0" * 64}
 
 
