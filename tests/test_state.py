@@ -7,13 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from gitune.files import is_locked, locked, read_json, try_lock, write_atomic
-from gitune.state import FileState, resource_outputs, without_pending
+from gitune.state import FileState, resource_outputs, told_locks, without_pending
 
 
 def _state(tmp_path: Path, **facts: object) -> FileState:
@@ -64,6 +64,30 @@ def test_only_an_old_lock_of_another_machine_is_not_waited_for(tmp_path: Path) -
     assert not there.abandoned(tomorrow, watched_seconds=0)  # perhaps our clock is a day ahead
     assert not there.abandoned(datetime.now(UTC), watched_seconds=60)
     assert not here.abandoned(tomorrow, watched_seconds=60)
+
+
+@pytest.mark.parametrize("zone", [-8, 0, 5.5])
+def test_a_lock_says_its_time_in_its_own_zone(zone: float, tmp_path: Path) -> None:
+    now = datetime.now(UTC).astimezone(timezone(timedelta(hours=zone)))
+    (lock,) = _state(tmp_path, timestamp=now.isoformat()).locks()
+    assert not lock.dead
+    assert f"since {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" in str(lock)
+
+
+def test_the_engine_names_the_locks_of_a_bucket_when_it_refuses() -> None:
+    place = "s3://team/.pulumi/locks/organization/gitune/training"
+    words = (
+        "error: the stack is currently locked by 2 lock(s). Either wait for the other process(es) to end or delete "
+        "the lock file with `pulumi cancel`.\n"
+        f"  {place}/1.json: created by CORP\\ada@ci-7 (pid 12) at 2026-11-23T13:00:00+02:00\n"
+        f"  {place}/2.json: created by me@laptop (pid 7) at 2026-11-23T11:00:05Z\n"
+    )
+    first, second = told_locks(words)
+    assert str(first) == "CORP\\ada@ci-7, process 12, since 2026-11-23 11:00:00 UTC"
+    assert first.foreign
+    assert not first.dead
+    assert second.place.endswith("/2.json")
+    assert told_locks("error: [409] Conflict: Another update is currently in progress.") == ()
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "https://api.pulumi.com", ""])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from gitune.backend import file_state
+from gitune.backend import recorded_deployment
 from gitune.dataset import build_dataset
 from gitune.deploy import Route, read_routes
 from gitune.errors import InvalidInput, Problem, ProviderError, Unauthorized, Unavailable, explain
@@ -273,7 +273,7 @@ def _keys(locks: Iterable[Lock], deployment: Mapping[str, Any]) -> frozenset[str
 
 
 def _all_keys(project: Project, specs: Sequence[AgentSpec]) -> frozenset[str]:
-    """Those of every stack: its locks, its state where that is files here, and what its agents want now.
+    """Those of every stack: its locks, its state, and what its agents want now.
 
     Reads all data: only asked for when a live job is not known otherwise.
     """
@@ -282,8 +282,7 @@ def _all_keys(project: Project, specs: Sequence[AgentSpec]) -> frozenset[str]:
     for file in sorted(project.root.glob("Pulumi.*.yaml")):
         stack = Project.open(file.name[len("Pulumi.") : -len(".yaml")], project.root)
         locks = map(read_lock, sorted((stack.root / stack.stack.locks).glob("*/model.lock.yaml")))
-        files = file_state(stack)
-        keys |= _keys([lock for lock in locks if lock is not None], files.deployment() if files else {})
+        keys |= _keys([lock for lock in locks if lock is not None], recorded_deployment(stack))
         for spec in specs:
             keys |= {short(request.key) for request in training_requests(spec, stack, fingerprints[spec.name])}
     return frozenset(keys)

@@ -140,6 +140,11 @@ def files_in(root: Path, folder: str) -> list[str]:
     return sorted({path for path in listed.split("\0") if path})
 
 
+def tracked_files(root: Path) -> list[str]:
+    """The files in git's index, below `root`."""
+    return sorted({path for path in _git(root, "ls-files", "-z", "--cached").stdout.split("\0") if path})
+
+
 def files_changed(root: Path, folder: str) -> list[str]:
     """The files in `folder` that are not as HEAD has them, and those that it lacks and git does not ignore."""
     changed = _git(root, "diff", "--name-only", "--no-ext-diff", "--relative", "-z", "HEAD", "--", folder).stdout

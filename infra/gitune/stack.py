@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from gitune.engine.install import Engine, engine_environment, ensure_engine
 from gitune.errors import EngineError
 from gitune.project import Project
 from gitune.round import ROUND_VARIABLE
-from gitune.state import RESOURCE_PREFIX, FileState, without_pending
+from gitune.state import RESOURCE_PREFIX, EngineLock, FileState, told_locks, without_pending
 from gitune.wishes import Wish
 
 _LOCK_POLL_SECONDS = 1.0
@@ -77,11 +78,15 @@ class PulumiStack:
         return cls(project, engine, stack_environment(project.root, engine), wishes)
 
     def recorded(self) -> Mapping[str, Any]:
-        """The deployment as it was last recorded; empty before the first pass."""
+        """The deployment as it was last recorded; empty before the first pass. Raises EngineError."""
         if self._files is not None:
             return self._files.deployment()
-        exported = self._selected().export_stack().deployment
-        return exported or {}
+        try:
+            return self._workspace.export_stack(self._project.stack.name).deployment or {}
+        except automation.StackNotFoundError:
+            return {}
+        except automation.CommandError as error:
+            raise _backend_error(error) from error
 
     def mend(self, notify: Notify) -> None:
         """Undo what a killed engine left: its lock, and operations that it did not finish. Waits for a living owner.
@@ -104,22 +109,14 @@ class PulumiStack:
                 notify(f"resolved {count} operation(s) that a killed engine left pending")
 
     def _wait_for_locks(self, files: FileState, notify: Notify) -> None:
-        watched: dict[Path, float] = {}
+        watch = _LockWatch(self._project.stack.name, notify)
         while locks := list(files.locks()):
-            for lock in locks:
-                if lock.dead:
-                    files.remove_lock(lock)
-                    notify(f"removed the lock of a dead engine ({lock})")
-                    continue
-                if lock.path not in watched:
-                    watched[lock.path] = time.monotonic()
-                    notify(f"waiting for another engine ({lock})")
-                if lock.abandoned(datetime.now(UTC), time.monotonic() - watched[lock.path]):
-                    cancel = f"gitune pulumi cancel --yes --stack {self._project.stack.name}"
-                    hint = f"if nothing runs there any more: {cancel}, then gitune up again"
-                    raise EngineError(f"another machine holds the stack's lock ({lock})", hint=hint)
-            if watched:
-                time.sleep(_LOCK_POLL_SECONDS)
+            dead = [lock for lock in locks if lock.dead]
+            for lock in dead:
+                files.remove_lock(lock)
+                notify(f"removed the lock of a dead engine ({lock})")
+            if len(dead) < len(locks):
+                watch.wait(lock for lock in locks if lock not in dead)
 
     def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
         """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
@@ -129,18 +126,23 @@ class PulumiStack:
         An engine whose starter was killed may take the lock after `mend` has looked: then it is waited for again.
         """
         self._environment[ROUND_VARIABLE] = str(targets)
-        for attempt in range(_LOCK_ATTEMPTS):
+        watch = _LockWatch(self._project.stack.name, notify)
+        attempts = 0
+        while True:
+            attempts += 1
             collector = _Collector(on_step)
             try:
                 self._selected().up(refresh=True, on_event=collector, color="never", suppress_outputs=True)
-                break
+                return self.recorded()
             except automation.ConcurrentUpdateError as error:
-                if self._files is None or attempt == _LOCK_ATTEMPTS - 1:
+                if self._files is None:
+                    watch.wait(told_locks(str(error)))
+                elif attempts < _LOCK_ATTEMPTS:
+                    self.mend(notify)
+                else:
                     raise collector.error(error) from error
-                self.mend(notify)
             except automation.CommandError as error:
                 raise collector.error(error) from error
-        return self.recorded()
 
     def preview(self, targets: Path, on_step: OnStep) -> None:
         """What a pass would do. Changes nothing. Raises EngineError."""
@@ -156,9 +158,43 @@ class PulumiStack:
             try:
                 known = self._files is not None and self._files.checkpoint_file.is_file()
                 self._stack = _LeanStack(self._project.stack.name, self._workspace, known=known)
+            except automation.StackAlreadyExistsError:  # another machine made it between the engine's two looks
+                self._stack = _LeanStack(self._project.stack.name, self._workspace, known=True)
             except automation.CommandError as error:
-                raise EngineError(_last_line(str(error)), hint=_HINT) from error
+                raise _backend_error(error) from error
         return self._stack
+
+
+class _LockWatch:
+    """Waits for the engines that hold a stack's lock, and gives up on one that is gone."""
+
+    def __init__(self, stack: str, notify: Notify) -> None:
+        self._cancel = f"gitune pulumi cancel --yes --stack {stack}"
+        self._notify = notify
+        self._since: dict[str, float] = {}
+
+    def wait(self, locks: Iterable[EngineLock]) -> None:
+        """A moment. No locks: Pulumi Cloud does not say whose it is. Raises EngineError where the owner is gone."""
+        now = datetime.now(UTC)
+        found = {lock.place: lock for lock in locks}
+        for place, lock in found.items():
+            if lock.dead:
+                hint = f"run: {self._cancel}, then gitune up again"
+                raise EngineError(f"an engine was killed and left the stack's lock ({lock})", hint=hint)
+            if lock.abandoned(now, self._watched_seconds(place, str(lock))):
+                hint = f"if nothing runs there any more: {self._cancel}, then gitune up again"
+                raise EngineError(f"another machine holds the stack's lock ({lock})", hint=hint)
+        if not found and self._watched_seconds("", "the backend does not say whose") > _LONGEST_WAIT_SECONDS:
+            hint = f"if nothing runs any more: {self._cancel}, then gitune up again"
+            raise EngineError("another engine holds the stack's lock", hint=hint)
+        # two that wait are not to look at the same moment: each would see the other's lock, and both would step back
+        time.sleep(_LOCK_POLL_SECONDS * random.uniform(0.5, 1.5))
+
+    def _watched_seconds(self, place: str, who: str) -> float:
+        if place not in self._since:
+            self._since[place] = time.monotonic()
+            self._notify(f"waiting for another engine ({who})")
+        return time.monotonic() - self._since[place]
 
 
 class _LeanCommand(automation.PulumiCommand):
@@ -190,6 +226,7 @@ class _LeanStack(automation.Stack):
 
 
 _LOCK_ATTEMPTS = 10
+_LONGEST_WAIT_SECONDS = 600.0
 _HINT = "run: gitune pulumi up --refresh, to see all that the engine says"
 _OURS = re.compile(r"^gitune\.errors\.\w+: (?P<message>.+)(?:\n\s*hint: (?P<hint>.+))?", re.MULTILINE)
 """A GituneError of a resource, as Python prints it; see resources/host.py."""
@@ -211,8 +248,6 @@ class _Collector:
                 self._on_step(step)
 
     def error(self, error: automation.CommandError) -> EngineError:
-        if isinstance(error, automation.ConcurrentUpdateError):
-            return EngineError("another engine holds the stack's lock", hint="wait for it, then run gitune up again")
         told = next((text for text in self._errors if text and text != "update failed"), str(error))
         for ours in reversed(list(_OURS.finditer(told))):  # the last that was raised, of a chain
             return EngineError(ours["message"], hint=ours["hint"] or _HINT)
@@ -226,6 +261,10 @@ def _step(metadata: events.StepEventMetadata) -> Step | None:
     wanted = (metadata.new.inputs if metadata.new else None) or {}
     agent = metadata.urn.rpartition("::")[2]
     return Step(metadata.type.removeprefix(RESOURCE_PREFIX), agent, metadata.op.value, recorded, wanted)
+
+
+def _backend_error(error: automation.CommandError) -> EngineError:
+    return EngineError(_last_line(str(error)), hint="gitune doctor looks at the backend and its credentials")
 
 
 def _last_line(text: str) -> str:

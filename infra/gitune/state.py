@@ -1,14 +1,16 @@
 """What the engine recorded: read from a `file://` backend, and mended there after a kill -9.
 
-Other backends are asked through the engine; see stack.py.
+Other backends are asked through the engine, whose words say who holds a lock there; see stack.py.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,11 +29,22 @@ _WATCHED_SECONDS = 10.0
 class EngineLock:
     """A lock file of the engine, and who wrote it."""
 
-    path: Path
+    place: str
+    """Its path, or its URL in a bucket."""
     pid: int
     user: str
     host: str
     since: datetime
+
+    @classmethod
+    def parsed(cls, place: str, data: bytes) -> EngineLock | None:
+        """A lock file's content. None: it is being written or removed in this very moment."""
+        try:
+            facts = json.loads(data)
+            since = datetime.fromisoformat(facts["timestamp"])
+            return cls(place, int(facts["pid"]), str(facts["username"]), str(facts["hostname"]), since)
+        except (ValueError, KeyError, TypeError):
+            return None
 
     @property
     def foreign(self) -> bool:
@@ -60,7 +73,7 @@ class EngineLock:
         return self.foreign and age > _LONGEST_PASS_SECONDS and watched_seconds > _WATCHED_SECONDS
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.host}, process {self.pid}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.user}@{self.host}, process {self.pid}, since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,7 @@ class FileState:
         parts = urlsplit(backend_url)
         if parts.scheme != "file":
             return None
-        return cls(root / f"{parts.netloc}{parts.path}" / ".pulumi", project, stack)
+        return cls(root / Path(f"{parts.netloc}{parts.path}").expanduser() / ".pulumi", project, stack)
 
     @property
     def checkpoint_file(self) -> Path:
@@ -85,21 +98,36 @@ class FileState:
 
     def locks(self) -> Iterator[EngineLock]:
         for path in sorted((self.folder / "locks" / "organization" / self.project / self.stack).glob("*.json")):
-            facts = read_json(path)
-            if not isinstance(facts, dict):
-                continue  # being written or removed in this very moment
-            since = datetime.fromisoformat(facts["timestamp"].split(".")[0].rstrip("Z") + "+00:00")
-            yield EngineLock(path, facts["pid"], facts["username"], facts["hostname"], since)
+            try:
+                lock = EngineLock.parsed(str(path), path.read_bytes())
+            except FileNotFoundError:  # released since
+                continue
+            if lock is not None:
+                yield lock
 
     def remove_lock(self, lock: EngineLock) -> None:
-        for path in (lock.path, lock.path.with_name(lock.path.name + ".attrs")):
-            path.unlink(missing_ok=True)
+        for path in (lock.place, f"{lock.place}.attrs"):
+            Path(path).unlink(missing_ok=True)
 
     def deployment(self) -> Mapping[str, Any]:
         """The latest deployment; empty before the first one."""
         data = read_json(self.checkpoint_file)
         latest: Mapping[str, Any] = (data or {}).get("checkpoint", {}).get("latest") or {}
         return latest
+
+
+_TOLD = re.compile(
+    r"^\s*(?P<place>\S+): created by (?P<user>.*)@(?P<host>[^@\s]+) \(pid (?P<pid>\d+)\) at (?P<since>\S+)$",
+    re.MULTILINE,
+)
+
+
+def told_locks(words: str) -> tuple[EngineLock, ...]:
+    """The locks that the engine names when it refuses: checkForLock in pkg/backend/diy/lock.go of Pulumi 3.259."""
+    return tuple(
+        EngineLock(told["place"], int(told["pid"]), told["user"], told["host"], datetime.fromisoformat(told["since"]))
+        for told in _TOLD.finditer(words)
+    )
 
 
 def resource_outputs(deployment: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:

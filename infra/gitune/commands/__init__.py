@@ -40,6 +40,7 @@ COMMANDS: dict[str, str] = {
     "passport": "Print where a model came from: JSON, model card or ML-BOM.",
     "retrain": "Move an agent to another provider by editing its agent.yaml.",
     "adopt": "Record a model that was trained elsewhere as an agent's.",
+    "doctor": "Check machine, repository, backend, providers and GitHub.",
     "github": "Comment, propose, record and report on GitHub: what the workflows do.",
     "schema": "Print the JSON Schema of agent.yaml.",
     "pulumi": "Run the Pulumi engine itself, with gitune's settings.",

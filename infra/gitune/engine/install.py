@@ -45,13 +45,18 @@ class Engine:
 def ensure_engine(say: Say | None = None) -> Engine:
     """Return an engine, installing one if there is none. `say` gets a line per step, by default to standard error."""
     tell = say or _say
-    engine = _on_path(tell) or _cached()
+    engine = find_engine(tell)
     if engine is not None:
         return engine
     waiting = "waiting for another gitune that installs the Pulumi engine"
     with locked(cache_folder() / "engine.lock", lambda: tell(waiting)):
         # Whoever held the lock may have done the work.
         return _cached() or _official(tell) or _built(tell)
+
+
+def find_engine(say: Say) -> Engine | None:
+    """The engine that is there: on PATH or in the cache. `say` is told why the one on PATH is not taken."""
+    return _on_path(say) or _cached()
 
 
 def engine_environment(engine: Engine, venv: Path) -> dict[str, str]:

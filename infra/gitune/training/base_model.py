@@ -49,7 +49,7 @@ def resolve_base_model(name: str) -> str:
         return str(folder)
     with locked(folder.with_name(f"{folder.name}.lock"), wait_seconds=_UNPACK_SECONDS):
         if not folder.is_dir():
-            _unpack(_find_gguf(), folder)
+            _unpack(find_base_model(), folder)
     return str(folder)
 
 
@@ -58,8 +58,11 @@ def _cached_folder() -> Path:
     return models / f"{DEFAULT_BASE_MODEL}-{_GGUF_SHA256[:8]}-{_FORMAT}"
 
 
-def _find_gguf() -> Path:
-    """The wheel's file. The package itself is never imported: its imports are not installed."""
+def find_base_model() -> Path:
+    """The default's file, in its wheel, every byte checked. Raises UserError.
+
+    The package itself is never imported: its imports are not installed.
+    """
     spec = importlib.util.find_spec(_PACKAGE)
     file = Path(spec.origin).parent / _GGUF if spec is not None and spec.origin else None
     if file is None or not file.is_file():
