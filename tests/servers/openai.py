@@ -11,7 +11,7 @@ from tests.servers.jobs import FakeJob, Jobs, Limits
 from tests.servers.learned import UNTUNED, Learned
 from tests.servers.openapi import openapi
 
-KEY = "sk-planted-openai-key-5e4d3c2b1a"
+KEY = "sk-planted-openai-key"
 BASE_MODELS = ("gpt-4o-mini-2024-07-18", "gpt-4.1-nano-2025-04-14")
 PREFIX = "/v1"
 

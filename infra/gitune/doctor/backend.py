@@ -21,6 +21,7 @@ from gitune.dataset.urls import shown_url
 from gitune.doctor.finding import OFFLINE, Finding, Setting
 from gitune.engine.install import find_engine
 from gitune.errors import UserError
+from gitune.project import Project
 from gitune.state import EngineLock
 from gitune.yaml_source import parse_yaml
 
@@ -50,9 +51,10 @@ def check_backend(setting: Setting) -> Iterator[Finding]:
     if scheme != "file" and not setting.online:
         yield Finding("backend", "not checked", f"{shown}: {OFFLINE}")
         return
+    project = setting.project
     try:
         if scheme == "file":
-            found = _folder(setting, shown)
+            found = _folder(project, shown)
         elif scheme in ("s3", "gs"):
             found = _bucket(setting, url, shown)
         elif scheme in ("", "http", "https"):
@@ -92,7 +94,7 @@ def judge_backend(found: Backend, stack: str, now: datetime) -> Iterator[Finding
 
 def check_encryption(setting: Setting) -> Iterator[Finding]:
     """What encrypts secrets of the stack's config and state."""
-    path = setting.root / f"Pulumi.{setting.stack}.yaml"
+    path = setting.root / f"Pulumi.{setting.project.stack.name}.yaml"
     source = parse_yaml(path.read_bytes(), path.name)
     data = source.data if isinstance(source.data, dict) else {}
     yield judge_encryption(data, os.environ, urlsplit(backend_url(setting.root)).scheme)
@@ -139,16 +141,16 @@ def s3_options(query: Mapping[str, str]) -> dict[str, Any]:
     return {**options, "config_kwargs": config}
 
 
-def _folder(setting: Setting, shown: str) -> Backend:
-    files = file_state(setting.project)
+def _folder(project: Project, shown: str) -> Backend:
+    files = file_state(project)
     assert files is not None
     base = files.folder.parent
     if base.is_dir() and not os.access(base, os.R_OK | os.W_OK | os.X_OK):
         raise UserError(f"{base} cannot be read and written", hint="check who owns the folder")
-    if not base.is_dir() and "create_dir=true" not in backend_url(setting.root):
+    if not base.is_dir() and "create_dir=true" not in backend_url(project.root):
         raise UserError(f"{base} is not there", hint="make it, or add ?create_dir=true to the URL")
-    workflows = any((setting.root / ".github" / "workflows").glob("*.yml"))
-    alone = workflows and setting.project.stack.locks == "agents"
+    workflows = any((project.root / ".github" / "workflows").glob("*.yml"))
+    alone = workflows and project.stack.locks == "agents"
     return Backend(shown, files.checkpoint_file.is_file(), tuple(files.locks()), alone)
 
 

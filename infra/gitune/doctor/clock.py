@@ -40,12 +40,10 @@ def judge_clock(ours: datetime, theirs: datetime, server: str) -> Finding:
 
 
 def _servers() -> Iterator[str]:
-    """The first of them is asked most; none is sent a credential."""
-    for variable in ("GITHUB_API_URL", "AWS_ENDPOINT_URL", "MISTRAL_BASE_URL", "OPENAI_BASE_URL"):
-        url = os.environ.get(variable, "")
+    """None is sent a credential."""
+    for url in (os.environ.get("GITHUB_API_URL", ""), os.environ.get("AWS_ENDPOINT_URL", ""), "https://api.github.com"):
         if url.startswith(("http://", "https://")):
             yield url
-    yield "https://api.github.com"
 
 
 def _date_of(url: str) -> datetime | None:
