@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import psutil
 import yaml
 
 from tests.conftest import Repository, Result, agent_yaml, case, example
+from tests.servers.base import HttpServer, Phase
 
 GITUNE = Path(sys.executable).parent / "gitune"
 
@@ -38,6 +41,35 @@ def call(repository: Repository, *arguments: str, timeout: float = 300) -> Resul
     process = start(repository, *arguments)
     out, err = process.communicate(timeout=timeout)
     return Result(process.returncode, out, err)
+
+
+def two_at_once(first: Repository, server: HttpServer, *arguments: str) -> list[Result]:
+    """The command in a clone of the repository, while the engine of the same command here submits.
+
+    The second must say that it waits. Returns how both ended.
+    """
+    clone = Repository(first.root.parent / "clone")
+    shutil.copytree(first.root, clone.root)
+    second_waits = threading.Event()
+
+    def hold(number: int, phase: Phase) -> bool:
+        if server.requests[number - 1].method == "POST":  # the engine is in the middle of its pass
+            second_waits.wait(timeout=60)
+        return False
+
+    server.watch = hold
+    processes = [start(first, *arguments)]
+    wait_until(lambda: any(request.method == "POST" for request in server.requests), "the first upload")
+    processes.append(start(clone, *arguments))
+    assert processes[1].stderr is not None
+    told = ""
+    while "waiting for another engine (" not in told:
+        line = processes[1].stderr.readline()
+        assert line, told
+        told += line
+    second_waits.set()
+    ends = [process.communicate(timeout=120) for process in processes]
+    return [Result(process.returncode, *end) for process, end in zip(processes, ends, strict=True)]
 
 
 def outcome(result: Result) -> dict[str, Any]:

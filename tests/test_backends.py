@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from unittest.mock import ANY
 
 import boto3
 import pytest
@@ -18,11 +17,10 @@ from tests import journey, s3
 from tests.conftest import Repository, example, jsonl
 from tests.crashes import open_mistral
 from tests.servers import mistral
-from tests.servers.base import Phase
 
 pytestmark = pytest.mark.slow
 
-UP = ("up", "-s", "training", "--json", "--stop-after", "training")
+UP = ("up", "-s", "training", "--json", "--poll", "1", "--stop-after", "training")
 FOLDER = "gitune/.pulumi"
 LOCKS = f"{FOLDER}/locks/organization/gitune/training"
 
@@ -46,29 +44,10 @@ def test_two_writers_of_one_bucket_take_turns_and_submit_each_job_once(
     repository: Repository, backend: str, server: mistral.MistralServer
 ) -> None:
     journey.add_hosted_agents(repository, "mistral", count=2)
-    clone = Repository(repository.root.parent / "clone")
-    shutil.copytree(repository.root, clone.root)
-    second_waits = threading.Event()
-
-    def hold(number: int, phase: Phase) -> bool:
-        second_waits.wait(timeout=20)  # the first engine is in the middle of its pass
-        return False
-
-    server.watch = hold
-    first = journey.start(repository, *UP)
-    journey.wait_until(lambda: server.requests, "the first call")
-    second = journey.start(clone, *UP)
-    assert second.stderr is not None
-    told = ""
-    while "waiting for another engine (" not in told:
-        line = second.stderr.readline()
-        assert line, told
-        told += line
-    second_waits.set()
-    ends = [process.communicate(timeout=120) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), ends
-    for out, _ in ends:
-        assert [agent["model"]["status"] for agent in json.loads(out)] == ["succeeded"] * 2
+    ends = journey.two_at_once(repository, server, *UP)
+    assert [end.code for end in ends] == [0, 0], ends
+    for end in ends:
+        assert [agent["model"]["status"] for agent in json.loads(end.out)] == ["succeeded"] * 2
     assert len(server.jobs.all) == 2
     state = json.loads(_read(f"{FOLDER}/stacks/gitune/training.json"))["checkpoint"]["latest"]
     assert resource_outputs(state, "FineTunedModel").keys() == {"agent-0", "agent-1"}
@@ -92,6 +71,40 @@ def test_two_writers_of_one_bucket_take_turns_and_submit_each_job_once(
     cancelled = journey.call(repository, "pulumi", "cancel", "--yes", "--stack", "training")
     assert cancelled.code == 0, cancelled.err
     assert _names(LOCKS) == []
+
+
+def test_asking_makes_no_stack_and_a_kms_may_encrypt_it(
+    repository: Repository, backend: str, server: mistral.MistralServer
+) -> None:
+    journey.add_hosted_agents(repository, "mistral", count=1)
+    asked = journey.call(repository, "status", "-s", "training", "--json")
+    assert asked.code == 0, asked.err
+    assert _names(f"{FOLDER}/stacks") == []
+    key = boto3.client("kms").create_key()["KeyMetadata"]["KeyId"]
+    provider = f"awskms://{key}?region=us-east-1"
+    made = journey.call(repository, "pulumi", "stack", "init", "training", "--secrets-provider", provider)
+    assert made.code == 0, made.err
+    up = journey.call(repository, *UP)
+    assert up.code == 0, up.err
+    assert json.loads(_read(f"{FOLDER}/stacks/gitune/training.json"))["checkpoint"]["latest"]["secrets_providers"] == {
+        "type": "cloud",
+        "state": {"url": provider, "encryptedkey": ANY},
+    }
+    found = json.loads(journey.call(repository, "doctor", "-s", "training", "--json").out)
+    messages = {finding["check"]: finding["message"] for finding in found}
+    assert messages["backend"] == f"s3://{s3.BUCKET}/gitune answers"
+    assert messages["encryption"] == "secrets are encrypted by awskms"
+
+
+def test_a_bucket_that_is_not_there_is_said_in_one_line(
+    repository: Repository, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journey.add_hosted_agents(repository, "mistral", count=1)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", backend.replace(s3.BUCKET, "elsewhere"))
+    refused = journey.call(repository, "status", "-s", "training")
+    assert refused.code == 1
+    assert "NoSuchBucket" in refused.err
+    assert "hint: gitune doctor looks at the backend and its credentials" in refused.err
 
 
 def _names(folder: str) -> list[str]:

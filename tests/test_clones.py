@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +14,6 @@ from tests import journey
 from tests.conftest import Repository
 from tests.crashes import open_mistral
 from tests.servers import mistral
-from tests.servers.base import Phase
 
 pytestmark = pytest.mark.slow
 
@@ -42,29 +39,10 @@ def test_two_clones_at_once_submit_each_job_once(
     repository: Repository, backend: Path, server: mistral.MistralServer
 ) -> None:
     journey.add_hosted_agents(repository, "mistral")
-    clone = Repository(repository.root.parent / "clone")
-    shutil.copytree(repository.root, clone.root)
-    second_waits = threading.Event()
-
-    def hold(number: int, phase: Phase) -> bool:
-        second_waits.wait(timeout=20)  # the first engine is in the middle of its pass
-        return False
-
-    server.watch = hold
-    first = journey.start(repository, *UP)
-    journey.wait_until(lambda: server.requests, "the first call")
-    second = journey.start(clone, *UP)
-    assert second.stderr is not None
-    told = ""
-    while "waiting for another engine (" not in told:
-        line = second.stderr.readline()
-        assert line, told
-        told += line
-    second_waits.set()
-    ends = [process.communicate(timeout=120) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), ends
-    for out, _ in ends:
-        assert [agent["settled"] for agent in json.loads(out)] == [True] * 5
+    ends = journey.two_at_once(repository, server, *UP)
+    assert [end.code for end in ends] == [0, 0], ends
+    for end in ends:
+        assert [agent["settled"] for agent in json.loads(end.out)] == [True] * 5
     assert len({job.facts["suffix"] for job in server.jobs.all.values()}) == len(server.jobs.all) == 5
 
 
