@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import requests
 
 BUCKET = "datasets"
 SECRET = "secret-of-the-test"
@@ -21,6 +22,7 @@ def served() -> Iterator[str]:
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
+    requests.post(f"{url}/moto-api/reset", timeout=10)  # what an earlier server of this process held
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", url)
         patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
