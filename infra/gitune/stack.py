@@ -28,7 +28,9 @@ from gitune.round import ROUND_VARIABLE
 from gitune.state import RESOURCE_PREFIX, EngineLock, FileState, told_locks, without_pending
 from gitune.wishes import Wish
 
-_LOCK_POLL_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
+_ENGINE_LOOK_SECONDS = 2.0
+"""Each look starts the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class PulumiStack:
                 files.remove_lock(lock)
                 notify(f"removed the lock of a dead engine ({lock})")
             if len(dead) < len(locks):
-                watch.wait(lock for lock in locks if lock not in dead)
+                watch.wait((lock for lock in locks if lock not in dead), _LOOK_SECONDS)
 
     def up(self, targets: Path, on_step: OnStep, notify: Notify) -> Mapping[str, Any]:
         """One pass of `pulumi up --refresh` towards the targets of a round. Returns what is recorded then.
@@ -136,7 +138,9 @@ class PulumiStack:
                 return self.recorded()
             except automation.ConcurrentUpdateError as error:
                 if self._files is None:
-                    watch.wait(told_locks(str(error)))
+                    locks = told_locks(str(error))
+                    watch.refuse_dead(locks)
+                    watch.wait(locks, _ENGINE_LOOK_SECONDS)
                 elif attempts < _LOCK_ATTEMPTS:
                     self.mend(notify)
                 else:
@@ -173,14 +177,11 @@ class _LockWatch:
         self._notify = notify
         self._since: dict[str, float] = {}
 
-    def wait(self, locks: Iterable[EngineLock]) -> None:
-        """A moment. No locks: Pulumi Cloud does not say whose it is. Raises EngineError where the owner is gone."""
+    def wait(self, locks: Iterable[EngineLock], seconds: float) -> None:
+        """About so long. No locks: Pulumi Cloud does not say whose it is. Raises EngineError where the owner is gone."""
         now = datetime.now(UTC)
         found = {lock.place: lock for lock in locks}
         for place, lock in found.items():
-            if lock.dead:
-                hint = f"run: {self._cancel}, then gitune up again"
-                raise EngineError(f"an engine was killed and left the stack's lock ({lock})", hint=hint)
             if lock.abandoned(now, self._watched_seconds(place, str(lock))):
                 hint = f"if nothing runs there any more: {self._cancel}, then gitune up again"
                 raise EngineError(f"another machine holds the stack's lock ({lock})", hint=hint)
@@ -188,7 +189,14 @@ class _LockWatch:
             hint = f"if nothing runs any more: {self._cancel}, then gitune up again"
             raise EngineError("another engine holds the stack's lock", hint=hint)
         # two that wait are not to look at the same moment: each would see the other's lock, and both would step back
-        time.sleep(_LOCK_POLL_SECONDS * random.uniform(0.5, 1.5))
+        time.sleep(seconds * random.uniform(0.5, 1.5))
+
+    def refuse_dead(self, locks: Iterable[EngineLock]) -> None:
+        """Where only the engine can remove a lock, and then all of them at once. Raises EngineError."""
+        for lock in locks:
+            if lock.dead:
+                hint = f"run: {self._cancel}, then gitune up again"
+                raise EngineError(f"an engine was killed and left the stack's lock ({lock})", hint=hint)
 
     def _watched_seconds(self, place: str, who: str) -> float:
         if place not in self._since:

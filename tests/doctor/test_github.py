@@ -21,7 +21,7 @@ RULESET = [
     {"type": "pull_request", "parameters": {"required_approving_review_count": 1}},
     {
         "type": "required_status_checks",
-        "parameters": {"required_status_checks": [{"context": "plan"}, {"context": "ci"}]},
+        "parameters": {"required_status_checks": [{"context": "plan"}, {"context": "lint and test"}]},
     },
 ]
 
@@ -104,7 +104,7 @@ def test_classic_branch_protection_does_as_well(team: Team) -> None:
     del settings(team)["/rules/branches/main"]
     settings(team)["/branches/main/protection"] = {
         "required_pull_request_reviews": {"required_approving_review_count": 2},
-        "required_status_checks": {"contexts": ["plan / plan", "ci / test"]},
+        "required_status_checks": {"contexts": ["gitune", "lint and test"]},
     }
     assert github(team)["main"]["message"] == "2 review(s) and 2 check(s) are required"
 
@@ -129,7 +129,8 @@ def test_each_setting_that_is_wrong_is_a_problem_with_its_click(team: Team) -> N
         "branches": "branches other than main deploy to production: a workflow there reads its keys",
         "approval": "production has no reviewers: nobody approves a deploy",
         "main": "main is production, and anybody who may write pushes to it; no review is required; "
-        "not required: the check plan; not required: the check ci",
+        "no check of .github/workflows/ci.yml is required (lint and test); "
+        "no check of .github/workflows/plan.yml is required (files and static plan or plan)",
         "token": "a job's token may write by default",
         "proposals": "nobody may open the pull request of a lock",
         "secrets": "in the repository, where a workflow of any branch reads them: MISTRAL_API_KEY",

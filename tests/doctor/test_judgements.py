@@ -13,8 +13,9 @@ from gitune.doctor.clock import judge_clock
 from gitune.doctor.finding import Finding, Setting
 from gitune.doctor.machine import judge_disk, judge_engine, judge_git, judge_packages, judge_python
 from gitune.doctor.providers import Account, judge_account
-from gitune.doctor.repository import judge_tracked, judge_workflows, read_workflow
+from gitune.doctor.repository import judge_tracked
 from gitune.doctor.run import CHECKS, examine
+from gitune.doctor.workflows import judge_workflows, read_workflow
 from gitune.engine.install import Engine
 from gitune.errors import Retired, Unavailable
 

@@ -43,4 +43,12 @@ class Setting:
 
 
 Check = Callable[[Setting], Iterable[Finding]]
+_SHOWN = 5
 OFFLINE = "nothing outside this machine is asked (--offline)"
+
+
+def listed(names: Iterable[str]) -> str:
+    """In one line, which does not grow with a thousand of them."""
+    shown = list(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitune.doctor.finding import OFFLINE, Finding, Setting
+from gitune.doctor.workflows import Workflow, read_workflows
 from gitune.errors import UserError
 
 _SETUP = "docs/github-setup.md"
 _ENVIRONMENTS = ("plan", "training", "production")
 _ON_MAIN = ("training", "production")
-_CHECKS = ("plan", "ci")
 _CREDENTIALS = ("_KEY", "_TOKEN", "_SECRET", "PASSPHRASE")
 
 
@@ -66,18 +66,19 @@ def check_github(setting: Setting) -> Iterator[Finding]:
         return
     try:
         facts = read_facts(setting.root)
+        workflows = list(read_workflows(setting.root))
     except UserError as error:
         yield Finding("github", "not checked", error.message, error.hint or "")
         return
-    yield from judge_github(facts)
+    yield from judge_github(facts, [workflow for workflow in workflows if "pull_request" in workflow.triggers])
 
 
-def judge_github(facts: Facts) -> Iterator[Finding]:
-    """All of it, each with the click that mends it."""
+def judge_github(facts: Facts, workflows: Sequence[Workflow]) -> Iterator[Finding]:
+    """All of it, each with the click that mends it. `workflows` are those that look at a pull request."""
     settings = f"{facts.repository}: Settings →"
     yield from _judge_switch(facts, settings)
     yield from _judge_environments(facts, settings)
-    yield _judge_rules(facts.rules, settings)
+    yield _judge_rules(facts.rules, workflows, settings)
     yield from _judge_token(facts, settings)
     yield _judge_secrets(facts.secrets, settings)
 
@@ -121,23 +122,25 @@ def _only_main(environment: Environment) -> bool:
     return environment.branches in ("main", "protected")
 
 
-def _judge_rules(rules: Rules | None, settings: str) -> Finding:
+def _judge_rules(rules: Rules | None, workflows: Sequence[Workflow], settings: str) -> Finding:
     if rules is None:
         return _unread("github main", "administration")
     wrong = [] if rules.pull_requests else ["anybody who may write pushes to it"]
     wrong += [] if rules.reviews else ["no review is required"]
-    missing = [name for name in _CHECKS if not any(_is_check(name, check) for check in rules.checks)]
-    wrong += [f"not required: the check {name}" for name in missing]
+    wrong += [
+        f"no check of {workflow.file} is required ({' or '.join(workflow.jobs)})"
+        for workflow in workflows
+        if not any(_is_of(check, job) for check in rules.checks for job in workflow.jobs)
+    ]
     if wrong:
-        hint = f"{settings} Rules: a ruleset for main with pull requests, one review, the checks plan and ci"
+        hint = f"{settings} Rules: a ruleset for main with pull requests, one review and these checks"
         return Finding("github main", "problem", f"main is production, and {'; '.join(wrong)}", hint)
     return Finding("github main", "ok", f"{rules.reviews} review(s) and {len(rules.checks)} check(s) are required")
 
 
-def _is_check(workflow: str, check: str) -> bool:
-    """Checks are named by job; `plan / plan` where a reusable workflow runs it. `gitune` is the plan's own check."""
-    words = {part.strip() for part in check.split("/")}
-    return workflow in words or (workflow == "plan" and "gitune" in words)
+def _is_of(check: str, job: str) -> bool:
+    """Checks are named by job; `plan / plan` where a reusable workflow runs it. `gitune` is written by plan."""
+    return check == job or check.startswith(f"{job} / ") or (job, check) == ("plan", "gitune")
 
 
 def _judge_token(facts: Facts, settings: str) -> Iterator[Finding]:

@@ -17,8 +17,8 @@ from gitune.engine.install import MINIMUM_VERSION, Engine, find_engine
 Installed = Callable[[str], str | None]
 """The version of a distribution; None: it is not there."""
 _OLDEST_PYTHON = (3, 11)
-_OLDEST_GIT = (2, 31)
-"""`git for-each-ref` and `ls-files` as gitune calls them; the oldest that is still in a supported distribution."""
+_OLDEST_GIT = (2, 29)
+"""Has `fetch --no-auto-maintenance` and `%(taggeremail:trim)`, which tags are read with."""
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 5 * 2**30, 2**30
 
 
@@ -90,7 +90,7 @@ def judge_git(said: str) -> Finding:
     if not numbers:
         return Finding("git", "problem", "git is not installed", "install it: history, tags and plans rest on it")
     if numbers < _OLDEST_GIT:
-        return Finding("git", "warning", f"git {words[2]} is older than any that gitune is tested with", "update git")
+        return Finding("git", "warning", f"git {words[2]} is too old for gitune tag and history", "update git")
     return Finding("git", "ok", f"git {words[2]}")
 
 

@@ -1,19 +1,16 @@
-"""The repository: is it under git, are its files right, does it hold a secret, are its workflows locked down."""
+"""The repository: is it under git, can its files be read, does it hold a secret."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import NamedTuple
 
 from gitune.dataset.rules.keys import secrets
-from gitune.doctor.finding import Finding, Setting
-from gitune.errors import InvalidInput
+from gitune.doctor.finding import Finding, Setting, listed
+from gitune.errors import InvalidInput, UserError
 from gitune.git import files_in, is_repository, tracked_files
 from gitune.spec import read_agents
 
@@ -34,8 +31,6 @@ _SHORTEST_KEY = 12
 """Shorter values of variables stand in files by chance."""
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSPHRASE|PASSWORD)$")
 _STACK_FILE = re.compile(r"Pulumi\.[^/]+\.ya?ml")
-_PINNED = re.compile(r"\./.*|[^@]+@[0-9a-f]{40}|docker://.+@sha256:[0-9a-f]{64}")
-_SHOWN = 5
 
 
 class Leak(NamedTuple):
@@ -69,7 +64,7 @@ def judge_tracked(tracked: Sequence[str] | None, agents: Iterable[str]) -> Findi
     files = set(tracked)
     missing = [name for name in agents if f"agents/{name}/agent.yaml" not in files]
     if missing:
-        return Finding("tracked", "warning", f"not in git: {_listed(missing)}", "git add agents")
+        return Finding("tracked", "warning", f"not in git: {listed(missing)}", "git add agents")
     return Finding("tracked", "ok", f"{sum(name.endswith('/agent.yaml') for name in tracked)} agent(s) in git")
 
 
@@ -81,6 +76,8 @@ def check_files(setting: Setting) -> Iterator[Finding]:
             raise InvalidInput(problems)
     except InvalidInput as error:
         yield Finding("files", "problem", _first(error), "gitune validate names every problem")
+    except UserError as error:
+        yield Finding("files", "problem", error.message, error.hint or "")
     else:
         yield Finding("files", "ok", f"stack {setting.stack} and {len(specs)} agent(s) can be read")
 
@@ -133,76 +130,9 @@ def judge_secrets(leaks: Sequence[Leak], too_large: int) -> Finding:
     """One leaked key is a problem even after its removal: git keeps it."""
     if leaks:
         hint = "revoke each at its provider first, since git keeps what was committed; then take it out of the file"
-        return Finding("secrets", "problem", f"keys in tracked files: {_listed(map(str, leaks))}", hint)
+        return Finding("secrets", "problem", f"keys in tracked files: {listed(map(str, leaks))}", hint)
     beside = f"; {too_large} file(s) over 5 MB were not read" if too_large else ""
     return Finding("secrets", "ok", f"no key in tracked files{beside}")
-
-
-@dataclass(frozen=True, slots=True)
-class Workflow:
-    """A workflow file, as far as it is judged."""
-
-    file: str
-    triggers: frozenset[str]
-    permissions: Any
-    """At the top; None where nothing is said."""
-    uses: tuple[str, ...]
-    """Actions and workflows of its steps and jobs."""
-
-
-def check_workflows(setting: Setting) -> Iterator[Finding]:
-    """Files of .github/workflows."""
-    folder = setting.root / ".github" / "workflows"
-    found = []
-    for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
-        name = path.relative_to(setting.root).as_posix()
-        try:
-            found.append(read_workflow(name, path.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield Finding("workflows", "problem", f"{name}: not YAML", str(error).splitlines()[0])
-    yield from judge_workflows(found)
-
-
-def read_workflow(file: str, text: str) -> Workflow:
-    """Raises yaml.YAMLError."""
-    data = yaml.safe_load(text)
-    data = data if isinstance(data, dict) else {}
-    triggers = data.get("on", data.get(True))  # YAML 1.1 reads the word `on` as true
-    names = [triggers] if isinstance(triggers, str) else list(triggers or ())
-    return Workflow(file, frozenset(map(str, names)), data.get("permissions"), tuple(_uses(data.get("jobs"))))
-
-
-def judge_workflows(workflows: Sequence[Workflow]) -> Iterator[Finding]:
-    """Permissions are given by job, actions are pinned to commits, nothing runs a stranger's code with secrets."""
-    if not workflows:
-        hint = "gitune init writes them"
-        yield Finding("workflows", "warning", "no workflows: nothing plans a pull request or deploys", hint)
-        return
-    broad = [workflow.file for workflow in workflows if workflow.permissions != {}]
-    loose = [f"{flow.file}: {uses}" for flow in workflows for uses in flow.uses if not _PINNED.fullmatch(uses)]
-    risky = [workflow.file for workflow in workflows if "pull_request_target" in workflow.triggers]
-    if risky:
-        hint = "use pull_request: a fork's run then has no secret"
-        yield Finding("workflows", "problem", f"pull_request_target in {_listed(risky)}", hint)
-    if broad:
-        hint = "write permissions: {} at the top, and what a job needs at the job"
-        yield Finding("workflows", "problem", f"no permissions: {{}} at the top of {_listed(broad)}", hint)
-    if loose:
-        hint = "pin each to a commit of 40 digits: a tag can be moved"
-        yield Finding("workflows", "warning", f"actions that are not pinned: {_listed(dict.fromkeys(loose))}", hint)
-    if not (risky or broad or loose):
-        yield Finding("workflows", "ok", f"{len(workflows)} workflow(s): permissions by job, actions pinned")
-
-
-def _uses(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("uses"), str):
-            yield node["uses"]
-        for value in node.values():
-            yield from _uses(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _uses(value)
 
 
 def _first(error: InvalidInput) -> str:
@@ -210,9 +140,3 @@ def _first(error: InvalidInput) -> str:
     place = f"{first.file}:{first.line}" if first.line else first.file
     more = f", and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
     return f"{place}: {first.message}{more}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more

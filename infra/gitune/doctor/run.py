@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gitune.doctor import backend, clock, github, machine, providers, repository
+from gitune.doctor import backend, clock, github, machine, providers, repository, workflows
 from gitune.doctor.finding import Check, Finding, Setting
 from gitune.errors import GituneError, InvalidInput
 
@@ -17,7 +17,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("tracked", repository.check_tracked),
     ("files", repository.check_files),
     ("secrets", repository.check_secrets),
-    ("workflows", repository.check_workflows),
+    ("workflows", workflows.check_workflows),
     ("backend", backend.check_backend),
     ("encryption", backend.check_encryption),
     ("store", providers.check_store),
