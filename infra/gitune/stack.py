@@ -178,7 +178,7 @@ class _LockWatch:
         self._since: dict[str, float] = {}
 
     def wait(self, locks: Iterable[EngineLock], seconds: float) -> None:
-        """About so long. No locks: Pulumi Cloud does not say whose it is. Raises EngineError where the owner is gone."""
+        """About so long. No locks: Pulumi Cloud does not say whose. Raises EngineError where the owner is gone."""
         now = datetime.now(UTC)
         found = {lock.place: lock for lock in locks}
         for place, lock in found.items():
