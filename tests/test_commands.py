@@ -14,6 +14,7 @@ from click.shell_completion import ShellComplete
 
 from gitune.commands import COMMANDS, cli
 from tests.conftest import REPOSITORY, Repository, Result, agent_yaml
+from tests.repositories import lock_text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -137,3 +138,17 @@ def test_a_bug_of_ours_is_told_as_one(
     assert "error: gitune has a bug: " in result.err
     assert "Traceback" not in result.err
     assert "Traceback" in (repository.root / ".gitune/crash.log").read_text()
+
+
+def test_the_status_of_a_stack_that_only_deploys_asks_for_no_training(
+    repository: Repository, gitune: Callable[..., Result]
+) -> None:
+    stack = {"gitune:declare": ["deployments"], "gitune:routes": "routes.json"}
+    repository.write("Pulumi.production.yaml", yaml.safe_dump({"config": stack}))
+    repository.add_agent("legal")
+    repository.add_agent("support")
+    repository.write("agents/support/model.lock.yaml", lock_text("1.0.0"))
+    legal, support = json.loads(gitune("status", "-s", "production", "--json").out)
+    assert (legal["model"], legal["note"]) == ("", "no lock: a model that passes its gate brings one")
+    assert support["model_id"] == "local:support-1.0.0"
+    assert support["note"] == "the lock says another model than answers: run gitune up"

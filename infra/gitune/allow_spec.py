@@ -19,7 +19,7 @@ Rule: TypeAlias = Literal[AgentRule, "fleet-share"]
 class Allow(Value):
     """One rule that does not refuse this agent."""
 
-    rule: AgentRule
+    rule: Annotated[AgentRule, Field(description="Its name, as the plan says it.")]
     reason: Annotated[str, Field(description="Why; shown in the plan.")] = ""
     until: Annotated[
         date | None, BeforeValidator(as_date), Field(description='The last day on which it holds: "2027-01-31".')

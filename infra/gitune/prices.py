@@ -39,11 +39,15 @@ class TokenPrice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    usd_per_million_tokens: Annotated[tuple[float, float, float], BeforeValidator(_as_range)]
-    minimum_usd: Annotated[float, Field(ge=0)] = 0.0
-    """For one job, however small."""
-    storage_usd_per_month: Annotated[float, Field(ge=0)] = 0.0
-    """For the model, as long as it is kept; not in an estimate."""
+    usd_per_million_tokens: Annotated[
+        tuple[float, float, float],
+        BeforeValidator(_as_range),
+        Field(description="One number, or low, expected and high."),
+    ]
+    minimum_usd: Annotated[float, Field(ge=0, description="For one job, however small.")] = 0.0
+    storage_usd_per_month: Annotated[
+        float, Field(ge=0, description="For the model, as long as it is kept; not in an estimate.")
+    ] = 0.0
 
 
 class HourPrice(BaseModel):
@@ -51,9 +55,14 @@ class HourPrice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    usd_per_hour: Annotated[float, Field(ge=0)]
-    bf16_tflops: Annotated[float, Field(gt=0)] | None = None
-    """Peak of all its GPUs, dense, in 10^12 operations a second; without it the time is unknown."""
+    usd_per_hour: Annotated[float, Field(ge=0, description="Of all of it.")]
+    bf16_tflops: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Peak of all its GPUs, dense, in 10^12 operations a second; without it the time is unknown.",
+        ),
+    ] = None
 
 
 Price: TypeAlias = TokenPrice | HourPrice

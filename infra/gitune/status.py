@@ -51,7 +51,8 @@ def read_status(project: Project, deployment: Mapping[str, Any], today: date | N
     for name in sorted(specs.keys() | models.keys()):
         state = ModelState.from_outputs(models[name]) if name in models else None
         lock = read_lock(project.lock_file(name))
-        row = _row(name, specs.get(name), state, _job(project, state), lock, routes)
+        trains = "models" in project.stack.declare
+        row = _row(name, specs.get(name), state, _job(project, state), lock, routes, trains=trains)
         rows.append(replace(row, sunset=tuple(notice for notice in notices if notice.agent == name)))
     return tuple(rows)
 
@@ -63,19 +64,21 @@ def _row(
     job: Job | None,
     lock: Lock | None,
     routes: Mapping[str, Route],
+    *,
+    trains: bool,
 ) -> AgentStatus:
     alias = spec.alias if spec else ""
     route = routes.get(alias)
     return AgentStatus(
         agent=name,
-        model=_model_words(state, job),
-        provider=state.provider if state else "",
-        model_id=state.model_id if state else "",
+        model=_model_words(state, job) if trains else "",
+        provider=state.provider if state else lock.provider if lock else "",
+        model_id=state.model_id if state else lock.model_id if lock else "",
         version=lock.version if lock else "",
         accuracy=lock.benchmark["accuracy"] if lock else None,
         alias=alias,
         alias_note=f"{alias} → {route.version}" if route else "not deployed",
-        note=_note(spec, state, lock),
+        note=_note(spec, state, lock) if trains else _note_of_deployment(spec, lock, route),
     )
 
 
@@ -96,6 +99,17 @@ def _note(spec: AgentSpec | None, state: ModelState | None, lock: Lock | None) -
         return state.reason
     if lock is not None and lock.model_id != state.model_id and state.status == "succeeded":
         return "the newest model is not the deployed one: run gitune up"
+    return ""
+
+
+def _note_of_deployment(spec: AgentSpec | None, lock: Lock | None, route: Route | None) -> str:
+    """In a stack that trains nothing."""
+    if spec is None:
+        return "no longer declared: gitune up takes its alias away"
+    if lock is None:
+        return "no lock: a model that passes its gate brings one"
+    if route is None or route.model_id != lock.model_id:
+        return "the lock says another model than answers: run gitune up"
     return ""
 
 

@@ -32,9 +32,9 @@ def print_outcomes(outcomes: Iterable[AgentOutcome], command: str) -> None:
     for outcome in outcomes:
         for line in _why_not(outcome):
             console.print(f"{outcome.spec.name}: {line}", markup=False)
-    settled = [outcome for outcome in outcomes if outcome.settled]
-    if settled:
-        console.print(f'next: {command} chat {settled[0].spec.alias} "..."', markup=False)
+    deployed = [outcome for outcome in outcomes if outcome.settled and outcome.deployed and outcome.served]
+    if deployed:
+        console.print(f'next: {command} chat {deployed[0].spec.alias} "..."', markup=False)
 
 
 def _happened(outcome: AgentOutcome) -> str:
@@ -42,8 +42,10 @@ def _happened(outcome: AgentOutcome) -> str:
     actions = [words[c.action] for c in outcome.changes if c.action in words][:1]  # what follows is its queueing
     if any(change.action in ("deploy", "redeploy") for change in outcome.changes):
         actions.append("deployed")
-    if outcome.state is None or outcome.state.status != "succeeded":
-        return outcome.state.status if outcome.state else "not trained"
+    if outcome.state is None:  # of a stack that trains nothing
+        return ", ".join(actions) or ("no change" if outcome.lock else "no lock")
+    if outcome.state.status != "succeeded":
+        return outcome.state.status
     facts = [] if actions[:1] == ["deployed"] else _paid(outcome)
     told = f" ({', '.join(facts)})" if facts else ""
     return f"{', '.join(dict.fromkeys(actions))}{told}" if actions else "no change"
