@@ -60,6 +60,7 @@ def jsonl(rows: Sequence[Any]) -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-crashes", action="store_true", help="kill at every crash point, not at a sample of them")
+    parser.addoption("--long", action="store_true", help="run also the tests marked long")
 
 
 def pytest_configure() -> None:
@@ -69,8 +70,11 @@ def pytest_configure() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no process is left alone with one in the end."""
+    if not (config.getoption("--long") or config.getoption("--all-crashes")):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

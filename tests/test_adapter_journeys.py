@@ -91,6 +91,7 @@ def hub(base_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         runner.join()
 
 
+@pytest.mark.long
 def test_a_hugging_face_job_trains_an_agent(repository: Repository, hub: HuggingFaceServer) -> None:
     add_agent(repository, "huggingface", TINY, {"flavor": "cpu-basic", "timeout": "1h"})
     check(repository, "huggingface", hub.token)

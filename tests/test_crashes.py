@@ -99,6 +99,7 @@ def test_a_training_goes_on_when_the_engine_that_started_it_is_killed(repository
     assert (len(journey.events(job, "started")), len(journey.events(job, "finished"))) == (1, 1)
 
 
+@pytest.mark.long
 def test_a_training_that_is_killed_twice_goes_on_within_the_same_up(repository: Repository, base_model: Path) -> None:
     journey.add_tiny_agent(repository, base_model)
     first = journey.start(repository, "up", "--json")

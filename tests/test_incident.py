@@ -104,6 +104,7 @@ def test_limits_that_nobody_knew_cost_one_answer_each(incident: Incident) -> Non
     assert (len(incident.mistral.jobs.all), len(incident.openai.jobs.all)) == calls
 
 
+@pytest.mark.long
 def test_declared_limits_cost_nothing(incident: Incident) -> None:
     incident.declare(concurrency=2, total_jobs=3)
     planned = incident.call("plan")
@@ -127,6 +128,7 @@ def test_a_retired_api_moves_all_five(incident: Incident) -> None:
     assert len(submissions) == 1  # one answer is enough for all
 
 
+@pytest.mark.long
 def test_with_the_reports_three_locks_two_are_trained(incident: Incident) -> None:
     incident.mistral.jobs.limits.total = 0  # the three of the report were all
     incident.declare()

@@ -1,4 +1,4 @@
-"""The whole journey on real data: Banking77's ten most frequent intents, trained, gated, deployed and asked."""
+"""The whole journey on real data: Banking77's most frequent intents, trained, gated, deployed and asked."""
 
 from __future__ import annotations
 

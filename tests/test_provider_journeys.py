@@ -81,7 +81,10 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(params=HOSTED, ids=lambda hosted: hosted.provider)
+@pytest.fixture(
+    params=[pytest.param(hosted, marks=[pytest.mark.long] if hosted.provider == "openai" else []) for hosted in HOSTED],
+    ids=lambda hosted: hosted.provider,
+)
 def hosted(request: pytest.FixtureRequest) -> Hosted:
     return request.param  # type: ignore[no-any-return]
 

@@ -190,6 +190,7 @@ def test_in_every_world_all_promises_hold(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_agents() -> None:
     accounts = {
         "mistral": Account(running=100, total=1000, excess="fails", declared=True),

@@ -6,7 +6,11 @@ finds as drift of its own state, and does again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 from gitune.dataset.store import Store
+from gitune.errors import UserError
 from gitune.files import write_atomic
 from gitune.project import Project
 
@@ -18,23 +22,40 @@ def is_shared(project: Project) -> bool:
     return "deployments" in project.stack.declare and "://" in project.stack.store
 
 
-def fetch_routes(project: Project) -> None:
-    """Have here what was published last; nothing where nothing ever was. Raises UserError for a store."""
+def fetch_routes(project: Project) -> bytes | None:
+    """Have here what was published last, and return it; None where nothing ever was. Raises UserError for a store."""
     if not is_shared(project):
-        return
+        return None
     published = Store.of(project).notes(_FOLDER).get(_name(project))
     if published is not None and published != _here(project):
-        project.routes_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(project.routes_file, published.decode("utf-8"))
+    return published
 
 
-def publish_routes(project: Project) -> None:
-    """Publish what is here, if it is something else. Raises UserError for a store."""
-    if not is_shared(project):
-        return
-    here = _here(project)
-    if here is not None and Store.of(project).notes(_FOLDER).get(_name(project)) != here:
-        Store.of(project).put_note(f"{_FOLDER}/{_name(project)}", here.decode("utf-8"))
+@dataclass
+class SharedRoutes:
+    """The routes of one `up`: fetched at its start, published whenever they have changed."""
+
+    project: Project
+    known: bytes | None = field(default=None)
+    """What the store has, as far as is known."""
+
+    def fetch(self, note: Callable[[str], None]) -> None:
+        """Raises UserError where the store does not answer and nothing is here to go on with."""
+        try:
+            self.known = fetch_routes(self.project)
+        except UserError as error:
+            self.known = _here(self.project)
+            if self.known is None:
+                raise
+            note(f"the routes are those of this machine: {error.message}")
+
+    def publish(self) -> None:
+        """Nothing where nothing has changed. Raises UserError for a store."""
+        here = _here(self.project)
+        if is_shared(self.project) and here is not None and here != self.known:
+            Store.of(self.project).put_note(f"{_FOLDER}/{_name(self.project)}", here.decode("utf-8"))
+            self.known = here
 
 
 def _here(project: Project) -> bytes | None:

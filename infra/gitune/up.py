@@ -30,7 +30,7 @@ from gitune.report.rules import ruling_line
 from gitune.round import Round, handed_over, take_round
 from gitune.saved_plan import SavedPlan, check_approved, saved_plan
 from gitune.scheduler import next_poll_seconds
-from gitune.shared_routes import fetch_routes, publish_routes
+from gitune.shared_routes import SharedRoutes
 from gitune.smoke import smoke_tests
 from gitune.spec import load_agents
 from gitune.stack import Notify, PulumiStack, Step
@@ -66,7 +66,8 @@ def run_up(
             check_approved(approved, saved_plan(project, plan_pass(project), ()))
         stack = PulumiStack.open(project, wishes)
         stack.mend(note)
-        fetch_routes(project)
+        routes = SharedRoutes(project)
+        routes.fetch(note)
         if retry_failed:
             forget_refusals(project.routes_file)
         run = _Run(project, stack, wishes, reporter, retry_failed, poll_seconds, max_wait_seconds, force)
@@ -74,9 +75,9 @@ def run_up(
         promotions = {} if stop_after_training else run.promote_all(states)
         if run.must_record(states, promotions):
             run.engine_pass("deploying" if promotions else "recording")
-        publish_routes(project)
+        routes.publish()
         run.smoke_test()
-        publish_routes(project)
+        routes.publish()
         return run.outcomes(states, promotions)
 
 

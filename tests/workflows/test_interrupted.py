@@ -51,6 +51,7 @@ def test_killed_in_each_step_of_train_and_deploy(
     assert len(server.jobs.all) == 1
 
 
+@pytest.mark.long
 def test_two_merges_at_once(github: GitHub, server: mistral.MistralServer) -> None:
     """The run of the first merge works on what main is no longer; the run of the second goes on."""
     git = github.git

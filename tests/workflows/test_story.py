@@ -181,7 +181,7 @@ def test_from_a_pull_request_to_production_and_back(
     server.archived.add(lock_in(git.root, "first").model_id)
     drift = github.run("drift", "schedule", {}, secrets=keys)
     assert drift.code == 0, drift.log
-    assert [one["title"] for one in api.texts.issues.values()] == ["Drift: first (training)"]
+    assert [one["title"] for one in api.texts.issues.values()] == ["Drift: first"]
 
     monkeypatch.chdir(git.root)
     history = json.loads(gitune("history", "second", "--json", "-s", "production").out)["entries"]

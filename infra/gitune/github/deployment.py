@@ -44,7 +44,7 @@ def tell_deployments(client: Client, project: Project, state: Literal["success",
     latest = _latest(client, project.stack.name)
     for spec in load_agents(project.root):
         wanted, answers = _committed_route(project, spec), routes.get(spec.alias)
-        if answers is not None and answers.agent == spec.name and (state == "success" or answers != wanted):
+        if answers is not None and answers.agent == spec.name:
             yield from _tell(client, project, spec, answers, "success", commit, latest)
         if state == "failure" and wanted is not None and wanted != answers:
             yield from _tell(client, project, spec, wanted, "failure", commit, latest)
