@@ -200,6 +200,27 @@ def lock_model(version: str) -> dict[str, str]:
     return {"provider": "local", "model_id": f"local:legal-{version}"}
 
 
+def test_what_a_person_opened_from_our_branch_keeps_its_words_and_its_branch(team: Team) -> None:
+    agents(team, "legal", "qa")
+    trained(team, "legal", "1.1.0")
+    what(team)
+    team.pulls()[0]["body"] = "Opened by hand, because the App could not."  # type: ignore[index]
+    team.git("clean", "--quiet", "-fd")
+    team.git("checkout", "--quiet", "--", ".")
+    assert what(team, "--outcomes", outcomes(team, "legal", "qa")) == {}
+    assert "gitune/lock/legal" in team.branches()
+
+
+def test_one_agent_that_github_refuses_holds_up_no_other(team: Team) -> None:
+    agents(team, "legal", "qa")
+    trained(team, "legal", "1.1.0")
+    trained(team, "qa", "1.1.0")
+    team.server.forbidden = {"GET .*git/ref/heads/gitune/lock/legal"}
+    done = team.gitune("github", "propose", "-s", "training", "--json")
+    assert done.code == 1
+    assert [(one["agent"], one["what"]) for one in json.loads(done.out)] == [("legal", "failed"), ("qa", "created")]
+
+
 def test_nothing_is_closed_where_up_did_not_come_to_an_end(team: Team) -> None:
     agents(team, "legal")
     trained(team, "legal", "1.1.0")

@@ -17,7 +17,6 @@ from gitune.errors import InvalidInput, Problem, UserError
 
 if TYPE_CHECKING:
     from gitune.github.client import Client
-    from gitune.github.propose import Proposed
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 
@@ -72,14 +71,10 @@ def propose(stack: str, outcomes: Path | None, as_json: bool) -> int:
     with _client() as client:
         from gitune.github.propose import propose as propose_all
 
-        failed = []
-
-        def line(one: Proposed) -> tuple[Proposed, str]:
-            failed.extend([one.agent] if one.what == "failed" else [])
-            return one, f"{one.agent}: {_done(one.what, one.pull_request, one.reason)}"
-
-        _tell(map(line, propose_all(client, project, said)), as_json, "no lock differs from the commit")
-    return 1 if failed else 0
+        proposed = propose_all(client, project, said)
+        lines = ((one, f"{one.agent}: {_done(one.what, one.pull_request, one.reason)}") for one in proposed)
+        told = _tell(lines, as_json, "no lock differs from the commit")
+    return 1 if any(one.what == "failed" for one in told) else 0
 
 
 @command.command("deployment")
@@ -151,17 +146,18 @@ def _client() -> Iterator[Client]:
         yield client
 
 
-def _tell(done: Iterable[tuple[Any, str]], as_json: bool, nothing: str) -> None:
-    """One line for each as it is done; or all of them as JSON."""
+def _tell(done: Iterable[tuple[Any, str]], as_json: bool, nothing: str) -> list[Any]:
+    """One line for each as it is done; or all of them as JSON. Returns them."""
     kept = []
     for one, line in done:
-        kept.append(asdict(one))
+        kept.append(one)
         if not as_json:
             click.echo(line)
     if as_json:
-        click.echo(json.dumps(kept, indent=2, ensure_ascii=False))
+        click.echo(json.dumps([asdict(one) for one in kept], indent=2, ensure_ascii=False))
     elif not kept:
         click.echo(nothing)
+    return kept
 
 
 def _done(what: str, url: str | None, reason: str) -> str:

@@ -16,7 +16,7 @@ from gitune.github.branch import Change, delete_branches, put_branch
 from gitune.github.client import Client, refusal_of
 from gitune.github.main_branch import MainBranch
 from gitune.github.marked import marker, marker_values
-from gitune.github.pulls import Text, close, declined, open_of_kind, put_pull_request
+from gitune.github.pulls import Text, close, declined, open_from, put_pull_request
 from gitune.hashing import sha256
 from gitune.history import COMMITTED, history_of_folder
 from gitune.lock import Lock, parse_lock, read_lock
@@ -69,7 +69,7 @@ def propose(client: Client, project: Project, outcomes: Sequence[Mapping[str, An
     said = {str(outcome.get("agent")): outcome for outcome in outcomes or ()}
     locks = {one.lock.agent: one for one in new_locks(project)}
     main = MainBranch(client, project.root)
-    opened = {one.head.ref.removeprefix(BRANCHES): one for one in open_of_kind(client, main.name, BRANCHES)}
+    opened = {one.head.ref.removeprefix(BRANCHES): one for one in open_from(client, main.name, BRANCHES)}
     for agent, new in locks.items():
         try:
             yield _propose_one(client, project, main, new, said.get(agent, {}).get("regressions") or ())
@@ -131,7 +131,8 @@ def taken_back(project: Project, lock: Lock) -> str:
 
 
 def overtaken(project: Project, agent: str, opened: PullRequest, outcome: Mapping[str, Any] | None) -> str:
-    """Why an open pull request is not wanted any more; empty: its model is still the agent's newest."""
+    """Why an open pull request is not wanted any more; empty: its model is still the agent's newest, or a person opened
+    it."""
     values = marker_values(opened.body, "lock")
     if values is None or len(values) < 3:
         return ""

@@ -41,10 +41,10 @@ def find_open(client: Client, base: str, branch: str) -> PullRequest | None:
     return next((one for one in found if _is_here(client, one)), None)
 
 
-def open_of_kind(client: Client, base: str, prefix: str) -> Iterator[PullRequest]:
-    """Those of ours from branches of this repository that begin so, all pages."""
+def open_from(client: Client, base: str, prefix: str) -> Iterator[PullRequest]:
+    """Those from branches of this repository that begin so, whoever opened them, all pages."""
     for one in client.repository.get_pulls(state="open", base=base):
-        if one.head.ref.startswith(prefix) and _is_here(client, one) and is_ours(one):
+        if one.head.ref.startswith(prefix) and _is_here(client, one):
             yield one
 
 
