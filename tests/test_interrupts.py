@@ -217,9 +217,8 @@ def test_twice_is_now_whatever_the_main_thread_does() -> None:
 
 def test_one_press_that_comes_twice_is_one() -> None:
     process = stuck()
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    for _ in range(3):  # at once, whatever else this machine does
+        process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     process.kill()
