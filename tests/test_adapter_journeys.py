@@ -98,6 +98,7 @@ def test_a_hugging_face_job_trains_an_agent(repository: Repository, hub: Hugging
     assert len(hub.jobs.all) == 1
 
 
+@pytest.mark.long
 def test_a_ray_cluster_trains_an_agent(
     repository: Repository, base_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

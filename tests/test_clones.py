@@ -46,6 +46,7 @@ def test_two_clones_at_once_submit_each_job_once(
     assert len({job.facts["suffix"] for job in server.jobs.all.values()}) == len(server.jobs.all) == 5
 
 
+@pytest.mark.long
 def test_a_lock_that_a_dead_runner_left_is_explained_and_can_be_removed(
     repository: Repository, backend: Path, server: mistral.MistralServer
 ) -> None:

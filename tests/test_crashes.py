@@ -75,7 +75,12 @@ HOSTED = {
 UP = ("up", "-s", "training", "--json")
 
 
-@pytest.mark.parametrize("moment", HOSTED)
+LONG = {"cli, as scores are kept", "cli, as the passport is written", "engine, as it locks the stack"}
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in HOSTED]
+)
 def test_it_converges_after_a_kill(moment: str, repository: Repository, server: mistral.MistralServer) -> None:
     first = journey.start(repository, *UP)
     _kill(HOSTED[moment], moment, repository, first)
@@ -88,6 +93,7 @@ def test_it_converges_after_a_kill(moment: str, repository: Repository, server: 
     assert not recorded_deployment(Project.open("training", repository.root)).get("pending_operations")
 
 
+@pytest.mark.long
 def test_a_training_goes_on_when_the_engine_that_started_it_is_killed(repository: Repository, base_model: Path) -> None:
     journey.add_tiny_agent(repository, base_model)
     first = journey.start(repository, "up")

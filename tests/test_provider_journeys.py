@@ -82,7 +82,9 @@ EXAMPLES = [
 
 
 @pytest.fixture(
-    params=[pytest.param(hosted, marks=[pytest.mark.long] if hosted.provider == "openai" else []) for hosted in HOSTED],
+    params=[
+        pytest.param(hosted, marks=[pytest.mark.long] if hosted.provider != "mistral" else []) for hosted in HOSTED
+    ],
     ids=lambda hosted: hosted.provider,
 )
 def hosted(request: pytest.FixtureRequest) -> Hosted:

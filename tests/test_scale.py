@@ -67,6 +67,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sixty_agents_are_planned_and_created_in_one_pass_each(fleet: Fleet) -> None:
     write_fleet(fleet.root, AGENTS)
     planned = plan_changes(fleet.project)

@@ -42,6 +42,7 @@ def _no_network() -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_a_published_dataset_outlives_its_sources(repository: Repository, base_model: Path) -> None:
     journey.add_tiny_agent(repository, base_model, epochs=1)
     first = journey.call(repository, "up", "--json")
