@@ -52,20 +52,17 @@ def _tell_unless(interrupted: threading.Event, failed: threading.ExceptHookArgs)
 def _watch(reader: int, interrupted: threading.Event) -> None:
     _next_interrupt(reader, None)
     interrupted.set()
-    time.sleep(_ONE_PRESS_SECONDS)
-    _forget_interrupts(reader)
-    if not _next_interrupt(reader, _PATIENCE_SECONDS):
-        _say("leaving; Ctrl-C again leaves at once")
-        _next_interrupt(reader, None)
-    cursor = _SHOW_CURSOR if os.isatty(2) else ""
-    _say(f"interrupted twice: left at once; jobs that run go on, and gitune up goes on from here{cursor}")
-    os._exit(EXIT_INTERRUPTED)
-
-
-def _forget_interrupts(reader: int) -> None:
-    """Those that came until now belong to the first."""
-    while select.select([reader], [], [], 0)[0]:
-        os.read(reader, 64)
+    pressed = time.monotonic()
+    told = False
+    while True:
+        again = _next_interrupt(reader, None if told else _PATIENCE_SECONDS)
+        if again and time.monotonic() - pressed > _ONE_PRESS_SECONDS:
+            cursor = _SHOW_CURSOR if os.isatty(2) else ""
+            _say(f"interrupted twice: left at once; jobs that run go on, and gitune up goes on from here{cursor}")
+            os._exit(EXIT_INTERRUPTED)
+        if not again:
+            told = True
+            _say("leaving; Ctrl-C again leaves at once")
 
 
 def _next_interrupt(reader: int, seconds: float | None) -> bool:
