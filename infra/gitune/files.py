@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
+def write_atomic(path: Path, text: str, *, durable: bool = True, mode: int = 0o644) -> None:
     """Replace the file in one step: a reader sees the old text or the new, never a part.
 
     `durable` waits for the disk. What can be made again need not: a machine that loses power may leave it empty.
@@ -27,7 +27,7 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

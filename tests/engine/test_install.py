@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import threading
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gitune.engine.install import Engine, engine_environment, ensure_engine
+from gitune.engine.interpreter import python_command
 from gitune.errors import EngineError
 from tests.engine.fake_installer import fake_installer
 
@@ -202,9 +205,26 @@ def test_the_environment_puts_venv_and_engine_first_and_spares_the_home_folder(p
     environment = engine_environment(engine, venv)
 
     assert environment["PATH"] == f"{venv}/bin:{tmp_path}/engine/bin:{programs}"
-    assert environment["PULUMI_PYTHON_CMD"] == f"{venv}/bin/python"
+    assert environment["PULUMI_PYTHON_CMD"] == str(python_command(venv / "bin/python"))
     assert environment["PULUMI_HOME"] == str(tmp_path / "cache" / "gitune" / "pulumi-home")
     assert environment["PULUMI_SKIP_UPDATE_CHECK"] == "1"
+
+
+def test_the_engines_python_is_the_interpreter_and_knows_the_packages_as_pip_does(programs: Path) -> None:
+    python, command = Path(sys.executable), python_command(Path(sys.executable))
+    question = ["-m", "pip", "list", "-v", "--format", "json"]
+    named = [[package[key] for key in ("name", "version", "location")] for package in _said([command, *question])]
+    assert sorted(named) == sorted(
+        [package[key] for key in ("name", "version", "location")] for package in _said([python, *question])
+    )
+    assert _said([command, "-c", "import json, sys; print(json.dumps([sys.executable, *sys.argv]))", "a b", ""]) == [
+        str(python), "-c", "a b", "",
+    ]  # fmt: skip
+    assert python_command(python) == command
+
+
+def _said(command: list[str | Path]) -> Any:
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_the_environment_keeps_the_users_login(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

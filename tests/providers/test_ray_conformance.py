@@ -214,7 +214,8 @@ def test_the_real_script_trains_is_killed_goes_on_and_its_model_answers(world: R
     job_folder = f"jobs/{request.key[:16]}"
 
     first = provider.submit_job(request, world.dataset())
-    wait_until(lambda: store.names(f"{job_folder}/checkpoints"), "a checkpoint is in the store", seconds=60)
+    whole = tmp_path / "clone/.gitune/ray" / job_folder / "checkpoints"
+    wait_until(lambda: any(whole.glob("*/trainer_state.json")), "a whole checkpoint is in the store", seconds=60)
     driver_of(first).kill()
     wait_until(lambda: (provider.find_job(request.key) or first).status == "lost", "Ray notices")
 

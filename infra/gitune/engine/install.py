@@ -17,6 +17,7 @@ from typing import Literal
 
 from gitune.engine.build import BUILD_VERSION, Say, build_engine, recipe_digest
 from gitune.engine.cache import appearing, cache_folder, locked
+from gitune.engine.interpreter import python_command
 from gitune.errors import EngineError, GituneError
 
 # The oldest engine that the test-suite runs with.
@@ -65,7 +66,7 @@ def engine_environment(engine: Engine, venv: Path) -> dict[str, str]:
     environment = {
         "PATH": os.pathsep.join(folders),
         "PULUMI_HOME": str(cache_folder() / "pulumi-home"),
-        "PULUMI_PYTHON_CMD": str(venv / "bin" / "python"),
+        "PULUMI_PYTHON_CMD": str(python_command(venv / "bin" / "python")),
         "PULUMI_SKIP_UPDATE_CHECK": "1",
     }
     # Another home would forget who did `pulumi login`.
