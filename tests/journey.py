@@ -157,8 +157,12 @@ def add_tiny_agent(repository: Repository, base_model: Path, **hyperparameters: 
 def add_hosted_agents(
     repository: Repository, provider: str, count: int = 5, declare: Sequence[str] = ("models",)
 ) -> None:
-    """Agents of the stack `training`, with one candidate, few examples and one case each: `up` takes seconds."""
-    config = {"gitune:declare": list(declare), "gitune:locks": "agents"}
+    """Agents of the stack `training`, with one candidate, few examples and one case each: `up` takes seconds.
+
+    The provider's limits are declared, or it would be sent one job at a time.
+    """
+    limits = {provider: {"concurrency": 20, "total_jobs": "unlimited"}}
+    config = {"gitune:declare": list(declare), "gitune:locks": "agents", "gitune:providers": limits}
     repository.write("Pulumi.training.yaml", yaml.safe_dump({"config": config}))
     for agent in range(count):
         spec = agent_yaml(

@@ -13,7 +13,8 @@ import yaml
 
 from gitune.state import FileState
 from tests import journey, s3
-from tests.conftest import STACK, Repository, example, jsonl
+from tests.conftest import Repository, example, jsonl
+from tests.crashes import open_mistral
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -27,9 +28,9 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def _recorded(repository: Repository) -> str:
+def _recorded(repository: Repository, stack: str = "dev") -> str:
     """What the state says of the datasets, as text."""
-    files = FileState.at(f"file://{repository.root}/.gitune/pulumi", repository.root, "gitune", "dev")
+    files = FileState.at(f"file://{repository.root}/.gitune/pulumi", repository.root, "gitune", stack)
     assert files is not None
     (datasets,) = [r for r in files.deployment()["resources"] if r["type"].endswith("gitune:Datasets")]
     return json.dumps(datasets["outputs"])
@@ -68,31 +69,35 @@ def test_a_published_dataset_outlives_its_sources(repository: Repository, base_m
     assert _files(here) == content
 
 
-def test_a_store_that_is_away_is_said_and_loses_nothing(repository: Repository, base_model: Path) -> None:
-    journey.add_tiny_agent(repository, base_model, epochs=1)
-    stack = {"config": {**STACK["config"], "gitune:store": f"s3://{s3.BUCKET}/team"}}
-    repository.write("Pulumi.dev.yaml", yaml.safe_dump(stack))
-    with s3.served():
+def test_a_store_that_is_away_is_said_and_loses_nothing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = ("up", "-s", "training", "--stop-after", "training", "--json")
+    journey.add_hosted_agents(repository, "mistral", 1)
+    stack = yaml.safe_load((repository.root / "Pulumi.training.yaml").read_text())
+    stack["config"]["gitune:store"] = f"s3://{s3.BUCKET}/team"
+    repository.write("Pulumi.training.yaml", yaml.safe_dump(stack))
+    with s3.served(), open_mistral(repository.root.parent, monkeypatch) as server:
         with _no_network():
-            away = journey.call(repository, "up")
+            away = journey.call(repository, *up)
         assert away.code == 1
         assert f"error: store s3://{s3.BUCKET}/team cannot be read: Could not connect" in away.err
         assert "\nhint: check gitune:store in Pulumi.<stack>.yaml" in away.err
         assert "Traceback" not in away.err
-        assert journey.jobs(repository) == []
+        assert server.jobs.all == {}
 
-        back = journey.call(repository, "up", "--json")
-        assert (back.code, journey.outcome(back)["settled"]) == (0, True), back.err
+        back = journey.call(repository, *up)
+        assert (back.code, journey.outcome(back)["model"]["status"]) == (0, "succeeded"), back.err
         (here,) = (path for path in (repository.root / ".gitune/datasets").glob("*") if path.is_dir())
-        assert f'"store": "s3://{s3.BUCKET}/team"' in _recorded(repository)
-        assert f'"tiny": "{here.name}"' in _recorded(repository)
-        assert s3.SECRET not in _recorded(repository)
+        assert f'"store": "s3://{s3.BUCKET}/team"' in _recorded(repository, "training")
+        assert f'"agent-0": "{here.name}"' in _recorded(repository, "training")
+        assert s3.SECRET not in _recorded(repository, "training")
 
         with _no_network():  # what is published already needs none
-            offline = journey.call(repository, "up", "--json")
+            offline = journey.call(repository, *up)
         assert (offline.code, journey.outcome(offline)["changes"]) == (0, []), offline.err
 
         content = _files(here)
         shutil.rmtree(here)
-        restored = journey.call(repository, "dataset", "restore", here.name[:8])
+        restored = journey.call(repository, "dataset", "restore", here.name[:8], "-s", "training")
         assert (restored.code, _files(here)) == (0, content), restored.err

@@ -98,6 +98,7 @@ class GitHub:
         for stack in ("training", "production"):
             with (self.git.root / f"Pulumi.{stack}.yaml").open("a") as file:
                 file.write(f"  gitune:store: file://{self.folder}/store\n")
+                file.write("  gitune:providers: {mistral: {concurrency: 20, total_jobs: unlimited}}\n")
         self.repository.write(".gitignore", ".gitune/\n.venv/\n")
         setup = _SETUP.format(python=sys.executable, infra=REPOSITORY / "infra", api=self.server.url)
         self.repository.write("scripts/gitune", setup).chmod(0o755)
