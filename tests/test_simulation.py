@@ -210,7 +210,14 @@ def test_ten_thousand_agents() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("provider", "declared"),
-    [("openai", True), ("openai", False), ("mistral", True), ("mistral", False), ("ray", False)],
+    [
+        ("openai", False),
+        ("mistral", False),
+        *(
+            pytest.param(*known, marks=pytest.mark.long)
+            for known in [("openai", True), ("mistral", True), ("ray", False)]
+        ),
+    ],
 )
 def test_the_makespan_is_close_to_the_best_that_there_is(provider: str, declared: bool) -> None:
     assert makespan_ratio(200, 10, provider=provider, declared=declared) < 1.05
