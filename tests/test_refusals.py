@@ -237,7 +237,7 @@ def test_a_fleet_is_changed_in_steps_or_by_force(deployed: Repository, gitune: G
         "refused: this pass submits and deploys nothing\n  all agents: fleet-share: 2 of 3 deployed agents"
         in refused.err
     )
-    assert "gitune up --force fleet-share (docs/rules.md)" in refused.err
+    assert "gitune up --force fleet-share (gitune's docs/rules.md)" in refused.err
     engine = gitune_pulumi(deployed)
     assert (engine.code, routes(deployed)) == (1, before)
     assert "fleet-share: 2 of 3 deployed agents" in engine.out + engine.err

@@ -58,7 +58,7 @@ def refuse(rulings: Iterable[Ruling]) -> None:
     if standing:
         lines = [f"  {said.agent or 'all agents'}: {said.rule}: {said.reason} ({said.hint})" for said in standing]
         force = " ".join(f"--force {rule}" for rule in dict.fromkeys(said.rule for said in standing))
-        hint = f"mend it, or say that it is meant: an allow: in the files, or gitune up {force} (docs/rules.md)"
+        hint = f"mend it, or say that it is meant: allow: in the files, or gitune up {force} (gitune's docs/rules.md)"
         raise UserError("\n".join(["refused: this pass submits and deploys nothing", *lines]), hint=hint)
 
 

@@ -237,7 +237,7 @@ class AgentSpec(Value):
         Field(description="Most US dollars that one training may cost, by the high end of its estimate."),
     ] = None
     allow: Annotated[
-        tuple[Allow, ...], Field(strict=False, description="Rules that do not refuse this agent (docs/rules.md).")
+        tuple[Allow, ...], Field(strict=False, description="Rules that let this agent pass (gitune's docs/rules.md).")
     ] = ()
 
     @property

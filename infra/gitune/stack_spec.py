@@ -103,7 +103,7 @@ class StackSpec(Value):
         Field(gt=0, le=1, description="Of the deployed agents, the most that may change at once; one always may."),
     ] = 0.5
     allow: Annotated[
-        tuple[StackAllow, ...], Field(strict=False, description="Rules that do not refuse here (docs/rules.md).")
+        tuple[StackAllow, ...], Field(strict=False, description="Rules that let agents pass (gitune's docs/rules.md).")
     ] = ()
     providers: Annotated[
         dict[str, dict[str, Any]], Field(description="Settings by provider; `check_settings` knows their keys.")

@@ -43,6 +43,6 @@ def command(
         click.echo(json.dumps(facts, indent=2))
     elif written:
         click.echo(f"{agent} {lock.version}: {lock.model_id} on {lock.provider}\nwrote {file}; commit it to deploy it")
-        click.echo("no gate has judged it: agent.yaml has to allow unproven-model (docs/rules.md)")
+        click.echo("no gate has judged it: agent.yaml has to allow unproven-model (gitune's docs/rules.md)")
     else:
         click.echo(f"{agent} {lock.version} has this model already: nothing to do")

@@ -64,7 +64,7 @@ def check_backend(setting: Setting) -> Iterator[Finding]:
             yield Finding("backend", "not checked", f"{shown}: gitune reads no {scheme}:// by itself", hint)
             return
     except UserError as error:
-        yield Finding("backend", "problem", error.message, error.hint or "docs/backends.md has the set-up of each")
+        yield Finding("backend", "problem", error.message, error.hint or "gitune's docs/backends.md sets each up")
         return
     yield from judge_backend(found, setting.stack, datetime.now(UTC))
 
@@ -72,7 +72,7 @@ def check_backend(setting: Setting) -> Iterator[Finding]:
 def judge_backend(found: Backend, stack: str, now: datetime) -> Iterator[Finding]:
     """A lock of a living engine is no fault; one that is dead or old keeps everybody out."""
     if found.alone:
-        hint = "PULUMI_BACKEND_URL=s3://..., or another of docs/backends.md, before the first gitune up"
+        hint = "PULUMI_BACKEND_URL=s3://..., or another of gitune's docs/backends.md, before the first gitune up"
         yield Finding("backend", "warning", f"{found.address} is on this machine: no workflow reaches it", hint)
     else:
         beside = "" if found.exists else f"; stack {stack} is not there yet, and the first gitune up makes it"
@@ -118,7 +118,7 @@ def judge_encryption(stack_file: Mapping[str, Any], environment: Mapping[str, st
         return Finding("encryption", "warning", "the stack's config has secrets, and there is no passphrase", hint)
     if scheme == "file":
         return Finding("encryption", "ok", "no passphrase: gitune puts no secret into state")
-    hint = "set PULUMI_CONFIG_PASSPHRASE before the first gitune up, or use a KMS: docs/backends.md"
+    hint = "set PULUMI_CONFIG_PASSPHRASE before the first gitune up, or use a KMS: gitune's docs/backends.md"
     return Finding("encryption", "warning", "a shared backend without a passphrase or KMS", hint)
 
 
@@ -208,6 +208,6 @@ def _true(text: str | None) -> bool:
 
 
 _CREDENTIALS = {
-    "s3": "check bucket, region and AWS credentials: docs/backends.md",
+    "s3": "check bucket, region and AWS credentials: gitune's docs/backends.md",
     "gs": "check the bucket, and run: gcloud auth application-default login",
 }

@@ -11,7 +11,7 @@ from gitune.doctor.finding import OFFLINE, Finding, Setting
 from gitune.doctor.workflows import Workflow, read_workflows
 from gitune.errors import UserError
 
-_SETUP = "docs/github-setup.md"
+_SETUP = "gitune's docs/github-setup.md"
 _ENVIRONMENTS = ("plan", "training", "production")
 _ON_MAIN = ("training", "production")
 _CREDENTIALS = ("_KEY", "_TOKEN", "_SECRET", "PASSPHRASE")

@@ -124,7 +124,7 @@ def refusal_of(error: GithubException, repository: str) -> UserError:
         return UserError("GitHub's rate limit is reached", hint=f"it ends within the hour; {again}")
     hints: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: "the token is wrong or has ended: set GITHUB_TOKEN anew",
-        HTTPStatus.FORBIDDEN: "the token may not do this: docs/github-setup.md lists the permissions of each job",
+        HTTPStatus.FORBIDDEN: "the token may not do this: gitune's docs/github-setup.md has each job's rights",
         HTTPStatus.NOT_FOUND: f"does {repository} exist, and may the token see it?",
     }
     said = error.data.get("message") if isinstance(error.data, dict) else None

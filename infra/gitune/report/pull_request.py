@@ -213,7 +213,7 @@ def _commands(plans: Sequence[SavedPlan]) -> Iterator[str]:
         yield f"mend the problems, then {code(f'gitune validate -s {wrong.stack}')}"
     elif blocked is not None:
         again = code(f"gitune plan -s {blocked.stack}")
-        yield f"mend what is refused, or allow it by name (docs/rules.md), then {again}"
+        yield f"mend what is refused, or allow it by name (gitune's docs/rules.md), then {again}"
     else:
         changed = [plan for plan in plans if plan.changes]
         yield from (f"merge, which does {code(f'gitune up -s {plan.stack}')}" for plan in changed)
