@@ -129,7 +129,13 @@ def test_the_first_model_that_fails_serves_nobody(project: Repository, server: S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["the engine starts", "the route is changed", "the model is asked"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(pytest.param(earlier, marks=pytest.mark.long) for earlier in ("the engine starts", "the route is changed")),
+        "the model is asked",
+    ],
+)
 def test_a_deploy_that_is_killed_is_finished_by_the_next(
     project: Repository, server: Server, gitune: Gitune, moment: str
 ) -> None:
