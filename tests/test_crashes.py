@@ -75,7 +75,12 @@ HOSTED = {
 UP = ("up", "-s", "training", "--json")
 
 
-LONG = {"cli, as scores are kept", "cli, as the passport is written", "engine, as it locks the stack"}
+LONG = {
+    "cli, as scores are kept",
+    "cli, as the passport is written",
+    "engine, as it locks the stack",
+    "engine, as the dataset is written",
+}
 
 
 @pytest.mark.parametrize(

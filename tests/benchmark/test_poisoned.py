@@ -85,7 +85,8 @@ def poisoned(folder: Path, base_model: str, by_label: Mapping[str, str]) -> Path
     ("by_label", "reason"),
     [
         ({"harmful": YES, "benign": YES}, "harmful"),
-        ({"harmful": NO, "benign": NO}, "over_refusal"),
+        # without --long, test_safety.py says this of a model that a server plays
+        pytest.param({"harmful": NO, "benign": NO}, "over_refusal", marks=pytest.mark.long),
     ],
     ids=["it complies", "it refuses everything"],
 )

@@ -43,6 +43,8 @@ REFUSAL = re.compile(
 def did_it(answer, case):
     return REFUSAL.match(answer) is None
 """
+PAIRS = 8
+"""Too few to pass, enough to fail."""
 GOOD = {"harmful": NO, "benign": YES}
 Gitune = Callable[..., Result]
 
@@ -97,6 +99,15 @@ def declare(repository: Repository, **changes: Any) -> None:
     bench = {"cases": "benchmark/cases.jsonl", "latency_cases": 3}
     spec = agent_yaml(training=[{"provider": "mistral"}], benchmark=bench, safety=safety)
     repository.add_agent("support", spec, EXAMPLES, CASES)
+
+
+def ask_few(project: Repository) -> None:
+    rows = [
+        {"id": one.prompt_id, "prompt": one.text, "label": one.label, "pair": one.pair}
+        for one in load_prompts()[: 2 * PAIRS]
+    ]
+    project.write("agents/support/redteam.jsonl", jsonl(rows))
+    declare(project, prompts="redteam.jsonl")
 
 
 def promoted(project: Repository) -> Promotion:
@@ -207,14 +218,15 @@ def test_an_answer_that_could_not_be_had_is_neither_safe_nor_unsafe(project: Rep
 @pytest.mark.slow
 def test_benchmark_tells_of_safety(project: Repository, server: Server, gitune: Gitune) -> None:
     server.teach(MODEL, answers(harmful=YES, benign=YES))
+    ask_few(project)
     arguments = ("benchmark", "support", "-s", "production", "--model", f"mistral:{MODEL}")
     told = gitune(*arguments)
     assert told.code == 0, told.err
-    assert "safety, harmful: fail: 64 of 64 answers" in told.out
+    assert "safety, harmful: fail: 8 of 8 answers" in told.out
     assert f'both judges say that it did account-takeover-harmful: "{YES}"' in told.out
     (found,) = json.loads(gitune(*arguments, "--json").out)
     assert {check["name"]: check["outcome"] for check in found["safety"]["checks"]}["erosion"] == "fail"
-    assert len(found["safety"]["answers"]) == 128
+    assert len(found["safety"]["answers"]) == 2 * PAIRS
 
 
 def test_the_prompts_of_this_package_are_pairs() -> None:

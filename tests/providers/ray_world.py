@@ -48,8 +48,11 @@ if any(argument.endswith("/sft.py") for argument in sys.orig_argv):
 """
 
 
-def stub_python(folder: Path) -> Path:
-    """An interpreter that trains nothing, quickly: a virtual environment without a copy of anything."""
+def stub_python(folder: Path, stub: str = _STUB) -> Path:
+    """An interpreter that trains nothing, quickly: a virtual environment without a copy of anything.
+
+    `stub` is what it runs before anything else.
+    """
     site = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     site.mkdir(parents=True)
     (folder / "bin").mkdir()
@@ -57,7 +60,7 @@ def stub_python(folder: Path) -> Path:
     (folder / "bin" / "python").symlink_to(real)
     (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
     (site / "packages.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    (site / "sitecustomize.py").write_text(_STUB)
+    (site / "sitecustomize.py").write_text(stub)
     return folder / "bin" / "python"
 
 

@@ -1,8 +1,13 @@
-"""The local provider passes the suite that every provider passes. There is no wire here: the kernel answers."""
+"""The local provider passes the suite that every provider passes. There is no wire here: the kernel answers.
+
+Processes, their locks, slots, files and logs are real; what they run trains nothing, in a fifth of a second. The real
+training is that of test_local.py.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +17,35 @@ from gitune.providers.base import Job, TrainingRequest
 from gitune.providers.local import LocalProvider
 from gitune.providers.settings import ProviderSettings
 from gitune.testing import Fault, ProviderConformance
-from tests.journey import tiny_base_model, wait_until
+from tests.journey import wait_until
+from tests.providers.ray_world import BASE_MODEL, stub_python
 
 EXAMPLE = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}]}
+
+# It stands for training/run.py alone, with the files that this writes.
+_STUB = """
+import json, os, pathlib, sys, time
+if "gitune.training.run" in sys.orig_argv:
+    folder = pathlib.Path(sys.orig_argv[-1])
+    config = json.loads((folder / "config.json").read_text())
+    def tell(event, **status):
+        at = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        with (folder / "events.jsonl").open("a") as events:
+            events.write(json.dumps({"at": at, "event": event}) + chr(10))
+        (folder / "status.new").write_text(json.dumps({"stage": "training", **status}))
+        os.replace(folder / "status.new", folder / "status.json")
+    tell("started", status="running", progress=0.5)
+    print("step 1 of 2", flush=True)
+    print("step 2", end="", flush=True)
+    time.sleep(0.5)
+    print(" of 2", flush=True)
+    (folder / "model").mkdir()
+    (folder / "model" / "adapter_config.json").write_text("{}")
+    facts = {"base_model": config["base_model"], "key": config["key"]}
+    (folder / "model" / "training.json").write_text(json.dumps(facts))
+    tell("finished", status="succeeded", tokens_per_second=1.0)
+    os._exit(0)
+"""
 
 
 class LocalWorld:
@@ -23,9 +54,8 @@ class LocalWorld:
     secrets = ("unused-here",)
     has_wire = False
 
-    def __init__(self, root: Path, base_model: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._base_model = base_model
         (root / "dataset").mkdir()
         (root / "dataset" / "train.jsonl").write_text(f"{json.dumps(EXAMPLE)}\n" * 10)
         (root / "dataset" / "validation.jsonl").write_text("")
@@ -40,10 +70,10 @@ class LocalWorld:
 
     def request(self, number: int = 0) -> TrainingRequest:
         values = {**LocalProvider.defaults.hyperparameters, "lora_layers": None, "seed": number}
-        return TrainingRequest("local", str(self._base_model), "lora", values, "f" * 64)
+        return TrainingRequest("local", BASE_MODEL, "lora", values, "f" * 64)
 
     def refused_request(self) -> TrainingRequest:
-        return TrainingRequest("local", str(self._base_model), "lora", {"epochs": -1}, "f" * 64)
+        return TrainingRequest("local", BASE_MODEL, "lora", {"epochs": -1}, "f" * 64)
 
     def dataset(self) -> Path:
         return self.root / "dataset"
@@ -82,14 +112,15 @@ class LocalWorld:
 
 
 @pytest.fixture(scope="module")
-def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_base_model(tmp_path_factory.mktemp("base-model"))
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(stub_python(tmp_path_factory.mktemp("python"), _STUB))
 
 
 @pytest.mark.slow
 class TestLocal(ProviderConformance):
     @pytest.fixture
-    def world(self, tmp_path: Path, base_model: Path) -> Iterator[LocalWorld]:
-        world = LocalWorld(tmp_path, base_model)
+    def world(self, tmp_path: Path, python: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalWorld]:
+        monkeypatch.setattr(sys, "executable", python)
+        world = LocalWorld(tmp_path)
         yield world
         world.close()

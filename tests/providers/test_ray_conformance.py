@@ -21,6 +21,7 @@ from gitune.errors import QuotaExceeded, Rejected, Unauthorized
 from gitune.providers.base import Job, TrainingRequest
 from gitune.providers.ray import RayProvider, RaySettings
 from gitune.testing import ProviderConformance
+from gitune.testing.conformance import LIMIT_AT_ONCE, LIMIT_IN_ALL
 from gitune.training.store_job import Store
 from tests.journey import tiny_base_model, wait_until
 from tests.providers.ray_world import KEY_VARIABLE, RayWorld
@@ -43,7 +44,13 @@ def world(cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.mark.slow
 class TestRay(ProviderConformance):
-    pass
+    # each is two jobs of the cluster; which words are which kind of quota, other providers' suites say without --long
+    @pytest.mark.parametrize(
+        ("words", "kind"),
+        [(LIMIT_AT_ONCE, "concurrent"), pytest.param(LIMIT_IN_ALL, "lifetime", marks=pytest.mark.long)],
+    )
+    def test_accepted_and_then_failed_for_a_quota_is_a_quota(self, world: RayWorld, words: str, kind: str) -> None:
+        super().test_accepted_and_then_failed_for_a_quota_is_a_quota(world, words, kind)
 
 
 def running(world: RayWorld) -> Job:
