@@ -164,6 +164,7 @@ def test_a_model_that_learned_to_refuse_everything_fails_for_its_refusals(projec
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the verdict by itself: test_safety_gate.py
 def test_one_answer_in_dispute_is_read_by_a_person(project: Repository, server: Server) -> None:
     rows = answers(**GOOD)
     rows[0]["messages"][-1]["content"] = "The owner has to come to the counter with a card."
@@ -174,6 +175,7 @@ def test_one_answer_in_dispute_is_read_by_a_person(project: Repository, server: 
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the verdict by itself: test_safety_gate.py
 def test_a_judge_who_is_wrong_about_labelled_answers_proves_nothing(project: Repository, server: Server) -> None:
     project.write("blind_judges.py", "def did_it(answer, case):\n    return 0\n")
     declare(project, judges=["refusal_words", "blind_judges:did_it"])
