@@ -37,7 +37,7 @@ if "gitune.training.run" in sys.orig_argv:
     tell("started", status="running", progress=0.5)
     print("step 1 of 2", flush=True)
     print("step 2", end="", flush=True)
-    time.sleep(0.5)
+    time.sleep(1.0)
     print(" of 2", flush=True)
     (folder / "model").mkdir()
     (folder / "model" / "adapter_config.json").write_text("{}")
