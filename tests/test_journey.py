@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-from importlib import metadata
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from gitune.state import FileState, resource_outputs
 from tests import banking77, journey
 from tests.conftest import Repository, Result
 from tests.reader import Page, Shell, code
-from tests.repositories import Git
+from tests.repositories import gitune_on_github
 from tests.servers import openai
 
 pytestmark = [
@@ -36,11 +35,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """In an empty folder. A repository with gitune's tag stands for the one on GitHub."""
     root = tmp_path_factory.mktemp("reader") / "work"
     root.mkdir()
-    origin = Git(root.parent / "github/OWNER/gitune")
-    origin.commit("gitune")
-    origin("tag", f"v{metadata.version('gitune')}")
-    redirect = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{root.parent}/github/.insteadOf"}
-    return Shell.beside(root, **redirect, GIT_CONFIG_VALUE_0="https://github.com/", GITUNE_PROGRAM="gitune")
+    return Shell.beside(root, **gitune_on_github(root.parent / "github"))
 
 
 @pytest.fixture(scope="module")
