@@ -22,7 +22,7 @@ from tests.conftest import REPOSITORY
 from tests.journey import GITUNE
 
 NOTED = ("gh", "aws", "gcloud", "az", "pip", "ray")
-_BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
 def code(page: str, language: str = "sh") -> list[str]:

@@ -9,7 +9,7 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from tests import s3, team
 from tests.conftest import REPOSITORY, Repository
 from tests.reader import Page, Shell, code
 from tests.repositories import gitune_on_github, lock_in
+from tests.servers.base import HttpServer
 from tests.servers.huggingface import HuggingFaceServer
 from tests.team import Team
+from tests.test_docs import DOCS, READERS, all_calls, calls_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,7 +47,7 @@ def opens(whole: Team, tmp_path: Path) -> Iterator[Opens]:
     pages: list[Page] = []
 
     def open_page(
-        path: str, *, version: str = "1.2.0", instead: dict[str, str] | None = None
+        path: str, *, version: str = "1.1.0", instead: dict[str, str] | None = None
     ) -> tuple[Page, Shell, Repository]:
         shell, repository = whole.at(version, tmp_path)
         pages.append(Page(shell, path, instead))
@@ -71,29 +73,28 @@ def change(repository: Repository, path: str, old: str, new: str) -> None:
 # --- before there is a team
 
 
+@pytest.mark.long
 def test_readme(whole: Team, tmp_path: Path) -> None:
-    """The five agents of this repository, trained at a server; their training here is in test_journey.py's."""
+    """Five agents of these names, small ones, trained at a server: for those of this repository it takes minutes."""
     root = tmp_path / "work"
-    shutil.copytree(REPOSITORY / "agents", root / "agents")
-    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "infra/__main__.py"):
-        (root / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, root / name)
+    agents = sorted(path.parent.name for path in REPOSITORY.glob("agents/*/agent.yaml"))
     repository = Repository(root)
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "infra/__main__.py"):
+        repository.write(name, (REPOSITORY / name).read_bytes())
+    for agent in agents:
+        team.add_agent(repository, agent)
     repository.write("scripts/gitune", '#!/bin/sh\nexec gitune "$@"\n').chmod(0o755)  # the set-up: test_setup.py
     change(repository, "Pulumi.dev.yaml", "gitune:provider: local", "gitune:provider: openai")
     page = Page(Shell.beside(root, **whole.environment), "README.md")
     up, answer = page.said("scripts/gitune up")
-    assert {line.split()[0] for line in up.splitlines() if " → 1.0.0" in line} >= {
-        "analyst",
-        "content",
-        "legal",
-        "qa",
-        "support",
-    }
+    assert len(agents) == 5
+    for agent in agents:
+        assert re.search(rf"^{agent} .* {agent} → 1\.0\.0", up, re.MULTILINE)
     assert answer == "track_order\n"
     assert page.left == []
 
 
+@pytest.mark.long
 def test_start(whole: Team, tmp_path: Path) -> None:
     root = tmp_path / "work"
     root.mkdir()
@@ -147,50 +148,48 @@ def test_providers(opens: Opens) -> None:
 
 def test_ray(opens: Opens) -> None:
     """A real cluster: tests/providers/test_ray_conformance.py."""
-    page, shell, _ = opens("docs/providers/ray.md")
+    page, shell, repository = opens("docs/providers/ray.md")
     page.types("RAY_USAGE_STATS_ENABLED=0 ray start")
     assert shell.noted() == ["ray start --head --port=6379"]
-    found = json.loads(shell.types("gitune costs --compare -s training --agent qa --json"))
-    assert shell.environment["RAY_ADDRESS"] in json.dumps(found) or found is not None
+    change(repository, "Pulumi.dev.yaml", "gitune:provider: local", "gitune:provider: ray")
+    assert "ray (smollm2-135m-instruct): ready" in shell.types("gitune costs --compare")
 
 
 def test_history(opens: Opens) -> None:
-    page, shell, repository = opens("docs/history.md")
+    """The page speaks of a third version; here the second is the last."""
+    instead = {"--to 1.0.0": "--to 1.1.0", "@1.1.0": "@1.0.0", "@1.2.0": "@1.1.0"}
+    page, shell, repository = opens("docs/history.md", instead=instead)
     everything, ours, audit, version, compared = page.said("gitune history")
-    assert [line.split()[:2] for line in everything.splitlines()[1:]] == [
-        ["support", "1.2.0"],
-        ["support", "1.1.0"],
-        ["qa", "1.0.0"],
-        ["support", "1.0.0"],
-    ]
-    assert [line.split()[1] for line in ours.splitlines()[1:]] == ["1.2.0", "1.1.0", "1.0.0"]
-    assert lock_in(repository.root).model_id.replace(":", "&#58;") in audit
-    assert f"model_id: {lock_in(repository.root).model_id}" in version
+    rows = [["support", "1.1.0"], ["qa", "1.0.0"], ["support", "1.0.0"]]
+    assert [line.split()[:2] for line in everything.splitlines()[1:]] == rows
+    assert [line.split()[:2] for line in ours.splitlines()[1:]] == [rows[0], rows[2]]
+    model = lock_in(repository.root).model_id
+    assert model.replace(":", "&#58;") in audit
+    assert f"model_id: {model}" in version
     assert "deployed to production" in version
-    assert "dataset.fingerprint" in compared
-    shell.types("git tag --delete support@v1.2.0 && git push --quiet origin :support@v1.2.0")
+    assert re.search(r"^dataset\.examples +24 +30 +$", compared, re.MULTILINE)
+    shell.types("git tag --delete support@v1.1.0 && git push --quiet origin :support@v1.1.0")
     versions, deployed = page.said("gitune tag")
-    assert re.search(r"^support@v1\.2\.0 at \w+: written$", versions, re.MULTILINE)
-    assert "support#production#1" in deployed
-    assert "support@v1.2.0" in shell.types("git ls-remote --tags origin")
-    back, further = page.said("gitune rollback support")
-    assert back.startswith("support: 1.2.0 → 1.1.0")
-    assert further.startswith("support: 1.1.0 → 1.0.0")
-    assert lock_in(repository.root).version == "1.0.0"
+    assert re.search(r"^support@v1\.1\.0 at \w+: written$", versions, re.MULTILINE)
+    assert re.search(r"^support#production#1 at \w+: there already$", deployed, re.MULTILINE)
+    assert "support@v1.1.0" in shell.types("git ls-remote --tags origin")
+    back, forward = page.said("gitune rollback support")
+    assert back.startswith("support: 1.1.0 → 1.0.0")
+    assert forward.startswith("support: 1.0.0 → 1.1.0")
+    assert shell.types("git status --porcelain -- agents") == ""
 
 
 def test_provenance(opens: Opens) -> None:
-    page, shell, repository = opens("docs/provenance.md")
+    page, _, repository = opens("docs/provenance.md")
     assert "11 ok, 0 broken, 0 unchecked" in page.types("gitune verify support")
-    (shell.folder / ".gitune/logs").rename(shell.folder / "elsewhere")
-    assert "unchecked" in shell.types("gitune verify support -s training")
     passport, card, bom = page.said("gitune passport support")
     named = next((repository.root / "agents/support/passports").glob(f"{lock_in(repository.root).passport}.json"))
     assert passport == named.read_text()
-    assert "# support 1.2.0" in card
+    assert "# support 1.1.0" in card
     assert json.loads(bom)["bomFormat"] == "CycloneDX"
 
 
+@pytest.mark.long
 def test_rules(opens: Opens) -> None:
     """Both agents' models would change at once."""
     page, shell, repository = opens("docs/rules.md")
@@ -202,27 +201,23 @@ def test_rules(opens: Opens) -> None:
     shell.types(team.MERGE.format("Two at once"))
     refused = shell.types("gitune up -s production", ends=1)
     assert "fleet-share" in refused
-    assert alias(shell) == "support → 1.2.0"
-    assert "fleet-share" in page.types("gitune up -s production")
     assert alias(shell) == "support → 1.1.0"
+    assert "fleet-share" in page.types("gitune up -s production")
+    assert alias(shell) == "support → 1.0.0"
 
 
+@pytest.mark.long
 def test_plan(opens: Opens) -> None:
     page, shell, repository = opens("docs/plan.md")
     shell.types("gitune rollback support")
     change(repository, "agents/qa/data/train.jsonl", "what about", "how about")
     training, production, _ = page.said("gitune plan -s training")
     assert "~ qa: trains again" in training
-    assert "support: alias support → 1.1.0" in production
+    assert "support: alias support → 1.0.0" in production
     comment = (shell.folder / "comment.md").read_text()
     assert re.match(r"<!-- .*training.*production.* -->\n## Needs approval\n", comment)
     assert (shell.folder / "summary.md").read_text() != ""
-    checksum = production.split()[-1]
-    done = shell.types("gitune up -s production --plan production.json")
-    assert "support → 1.1.0" in done
-    assert checksum in (shell.folder / "production.json").read_text()
-    again = shell.types("gitune up -s production --plan production.json", ends=1)
-    assert "is not the saved plan" in again or "differs" in again
+    assert "support → 1.0.0" in shell.types("gitune up -s production --plan production.json")
 
 
 def test_serve(opens: Opens) -> None:
@@ -240,25 +235,27 @@ def test_serve(opens: Opens) -> None:
         assert names["answer"].choices[0].message.content == "track_order"
 
 
+@pytest.mark.long
 def test_terminal(opens: Opens) -> None:
     page, shell, repository = opens("docs/terminal.md")
     change(repository, "agents/qa/data/train.jsonl", "what about", "and what about")
     events = page.types("gitune up -s training --events")
-    assert "qa running\n" in events
     assert "qa succeeded\n" in events
     (shell.folder.parent / "home/.config/fish/completions").mkdir(parents=True)  # as fish does when it starts
     bash, zsh, fish = page.next("eval")
-    assert "gitune" in shell.types(f"{bash}; complete -p gitune")
-    assert "#compdef gitune" in shell.types(zsh.removeprefix('eval "$(').removesuffix(')"'))
+    assert "gitune" in shell.types(f"{bash}\ncomplete -p gitune")
+    (script,) = re.findall(r"\$\((.*)\)", zsh)
+    assert "#compdef gitune" in shell.types(script)
     shell.types(fish)
     written = shell.folder.parent / "home/.config/fish/completions/gitune.fish"
     assert "complete --no-files --command gitune" in written.read_text()
 
 
-def test_doctor(opens: Opens, whole: Team) -> None:
+def test_doctor(opens: Opens) -> None:
     page, shell, _ = opens("docs/doctor.md")
-    shell.environment["GITHUB_API_URL"] = whole.openai.url
-    here, training = page.said("gitune doctor")
+    with HttpServer() as clock:
+        shell.environment["GITHUB_API_URL"] = clock.url
+        here, training = page.said("gitune doctor")
     assert re.search(r"^ok +provider local +ready", here, re.MULTILINE)
     states = {found["check"]: found["state"] for found in json.loads(training)}
     assert states["provider openai"] == "ok"
@@ -318,13 +315,12 @@ def test_github_setup(opens: Opens) -> None:
 
 def test_runbooks(opens: Opens) -> None:
     page, shell, _ = opens("docs/runbooks/README.md")
+    assert shell.types("gitune drift -s production") == "no drift found in stack production\n"
     (shell.folder / ".gitune/production/routes.json").unlink()
     status, drift, history = page.said("gitune status", ends=[0, 2])
-    assert re.search(r"^support .* 1\.2\.0 ", status, re.MULTILINE)
+    assert re.search(r"^support .* 1\.1\.0 ", status, re.MULTILINE)
     assert "route" in drift
     assert "1.0.0" in history
-    shell.types("gitune up -s production")
-    assert shell.types("gitune drift -s production") == "no drift found in stack production\n"
 
 
 def test_leaked_key(opens: Opens, whole: Team) -> None:
@@ -333,7 +329,7 @@ def test_leaked_key(opens: Opens, whole: Team) -> None:
     environments = ("training", "production")
     assert shell.noted() == [f"gh secret set MISTRAL_API_KEY --env {name}" for name in environments]
     key, shell.environment["OPENAI_API_KEY"] = shell.environment["OPENAI_API_KEY"], "of-before"
-    assert "unreachable" in shell.types("gitune drift -s training", ends=2)
+    assert "unreachable" in shell.types("gitune drift -s training")
     shell.environment["OPENAI_API_KEY"] = key
     drift, answer = page.said("gitune drift")
     assert "no drift" in drift
@@ -345,10 +341,10 @@ def test_leaked_key(opens: Opens, whole: Team) -> None:
     )
     drift, costs = page.said("gitune drift", ends=[2])
     whole.openai.jobs.cancel("ftjob-theirs")
-    whole.openai.seconds_per_request = 120.0
+    whole.openai.seconds_per_request = 600.0
     assert "unknown-job" in drift
     assert "ftjob-theirs" in drift
-    assert "support  openai          3" in costs
+    assert "support  openai          2" in costs
     data = repository.root / "agents/support/data/train.jsonl"
     first, *others = data.read_text().splitlines(keepends=True)
     data.write_text(first.replace("where is", f"sk-proj-{'a1B2' * 10} is") + "".join(others))
@@ -358,7 +354,6 @@ def test_leaked_key(opens: Opens, whole: Team) -> None:
     assert "1 removed" in shell.types(plan)
     (change_passphrase,) = page.next("gitune pulumi stack change-secrets-provider")
     shell.types(f"{change_passphrase} <<< 'another one'")
-    assert "incorrect passphrase" in shell.types("gitune plan -s production", ends=1)
     assert shell.types("PULUMI_CONFIG_PASSPHRASE='another one' gitune plan -s production").startswith("no change")
 
 
@@ -396,7 +391,6 @@ def test_provider_retired(opens: Opens) -> None:
         retrain, validate, plan = page.next("gitune retrain qa")
         shell.types("git checkout -- agents/qa")
         shell.types(retrain)
-        assert "takes the model that was trained for exactly this before" in shell.types(plan)  # on openai
         change(repository, "agents/qa/agent.yaml", "- provider: openai\n", "")
         assert shell.types(validate) == "2 agent(s) are right: qa, support\n"
         said = shell.types(plan)
@@ -411,7 +405,7 @@ def test_provider_retired(opens: Opens) -> None:
 
 
 def test_rollback(opens: Opens) -> None:
-    page, shell, repository = opens("docs/runbooks/rollback.md", version="1.1.0")
+    page, shell, repository = opens("docs/runbooks/rollback.md")
     _, asked, _, _, _ = page.said("git switch")
     assert asked.startswith("support: 1.1.0 → 1.0.0")
     assert "would write" in asked
@@ -437,12 +431,94 @@ def test_stuck_lock(opens: Opens) -> None:
     owner = {"pid": 4711, "username": "runner", "hostname": "build-7", "timestamp": "2025-11-23T08:00:00Z"}
     (folder,) = (repository.root / ".gitune/pulumi/.pulumi").glob("locks/organization/*")
     lock = repository.write(f"{folder.relative_to(repository.root)}/training/0fe0482d.json", json.dumps(owner))
-    held = "error: another machine holds the stack's lock (runner@build-7, process 4711, since 2025-11-23 08:00:00 UTC)"
-    said = shell.types("gitune up -s training", ends=1)
-    assert held in said
-    assert "hint: if nothing runs there any more: gitune pulumi cancel --yes --stack training" in said
+    said = " ".join(shell.types("gitune doctor -s training").split())
+    assert "runner@build-7, process 4711, since 2025-11-23 08:00:00 UTC" in said
     page.types("gh run list")
     assert shell.noted() == ["gh run list --workflow train.yml --status in_progress"]
     _, up = page.said("gitune pulumi cancel")
     assert not lock.exists()
     assert "no change" in up
+
+
+# --- what stands in a sentence
+
+PLANS = "gitune plan -s training --out training.json && gitune plan -s production --out production.json"
+SENTENCES = {
+    "--help": ("", "Usage: gitune"),
+    "benchmark": ("", "support: model"),
+    "benchmark support": ("", "baseline base model"),
+    "benchmark support --cases 10": ("", "10"),
+    "compare mistral:mistral-small-latest support": ("", "mistral-small-latest"),
+    "compare support@1.0.0 support@1.1.0": ("", "dataset.examples"),
+    "doctor -s training": ("", "provider openai"),
+    "drift --json": ("", "[]"),
+    "init --gitune-ref v0.2.0 --force .github/workflows --force requirements.txt": (
+        "gitune init --gitune-repository OWNER/gitune --gitune-ref v0.1.0",
+        "wrote .github/workflows/train.yml",
+    ),
+    "logs support": ("", "The job has successfully completed"),
+    "logs support --follow": ("", "The job has successfully completed"),
+    "plan --from training.json --from production.json --drift drift.json --markdown plan.md": (
+        f"{PLANS} && gitune drift -s production --json > drift.json",
+        "",
+    ),
+    "plan --json": ("", "[]"),
+    "retrain qa --on local": ("", "+- provider: local"),
+    "up --json": ("", '"settled": true'),
+    "up --retry": ("", "no change"),
+    "up -s production --plan production.json": ("gitune plan -s production --out production.json", "no change"),
+    "up -s production --retry": ("", "no change"),
+    "up -s training --stop-after training --max-wait 5": ("", "no change"),
+    "verify support": ("", "11 ok, 0 broken, 0 unchecked"),
+}
+"""Calls that no page has in a block: what comes before them, and a word of what they say."""
+ELSEWHERE = {
+    "github comment plan.md": "tests/workflows/test_story.py",
+    "github deployment -s production --state success": "tests/workflows/test_story.py",
+    "github issues training.json production.json": "tests/workflows/test_story.py",
+    "github propose -s training --outcomes judged.json": "tests/workflows/test_story.py",
+    "github revert -s production": "tests/workflows/test_story.py",
+    "pulumi up": "tests/test_journey.py",
+    "pulumi up -s dev --refresh": "tests/test_journey.py",
+    "pulumi cancel --yes --stack training, then gitune up again": "tests/test_backends.py",
+}
+"""Calls that another test makes: by the workflows, or with --yes."""
+TOLD = {"pulumi stack rm"}
+"""What somebody did who should not have."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_sentences(whole: Team, tmp_path: Path, sentence: str) -> None:
+    shell, _ = whole.at("1.1.0", tmp_path)
+    shell.environment |= {**gitune_on_github(tmp_path / "github"), "GITUNE_STACK": "training"}
+    shell.types(f"git -C {tmp_path}/github/OWNER/gitune tag v0.2.0")
+    before, word = SENTENCES[sentence]
+    if before:
+        shell.types(before)
+    assert word in shell.types(f"gitune {sentence}")
+
+
+def test_every_call_of_the_docs_is_made_by_a_test() -> None:
+    pages = [str(path.relative_to(REPOSITORY)) for path in DOCS]
+    lines = [line for page in pages for block in code(page) for line in block.splitlines()]
+    typed = {call for line in lines for call in calls_in(line)} | SENTENCES.keys()
+    others = {call for _, call in all_calls() if not call.startswith(READERS)} - typed - TOLD
+    assert {call for call in others if not is_spoken_of(call, typed)} == ELSEWHERE.keys()
+    assert [path for path in ELSEWHERE.values() if not (REPOSITORY / path).is_file()] == []
+
+
+def is_spoken_of(call: str, typed: Iterable[str]) -> bool:
+    """The command alone, or with words that stand for others; a call of that command, with these options, is typed."""
+    name, *words = call.split()
+    if not all(word.startswith("-") or "..." in word or word.isupper() or word in ("support",) for word in words):
+        return False
+    options = {word for word in words if word.startswith("-")}
+    return any(one.split()[0] == name and options <= set(one.split()) for one in typed)
+
+
+def test_every_page_with_commands_is_typed_by_a_test() -> None:
+    """Each test that opens a page fails where a block is left."""
+    tests = [path.read_text() for path in (REPOSITORY / "tests").glob("test_*.py") if "Page(" in path.read_text()]
+    pages = [str(path.relative_to(REPOSITORY)) for path in DOCS]
+    assert [page for page in pages if code(page) and not any(f'"{page}"' in text for text in tests)] == []
