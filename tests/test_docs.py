@@ -38,7 +38,7 @@ def calls_in(line: str) -> list[str]:
     return [call.rstrip(" :") for call in _CALL.findall(re.sub(r" +#.*", "", line.strip()))]
 
 
-def allall_calls() -> Iterator[tuple[str, str]]:
+def all_calls() -> Iterator[tuple[str, str]]:
     """Document and call."""
     for path in DOCS:
         if path.name == "cli.md":  # the help itself

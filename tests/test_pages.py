@@ -453,7 +453,7 @@ SENTENCES = {
     "doctor -s training": ("", "provider openai"),
     "drift --json": ("", "[]"),
     "init --gitune-ref v0.2.0 --force .github/workflows --force requirements.txt": (
-        "gitune init --gitune-repository OWNER/gitune --gitune-ref v0.1.0",
+        "gitune init --gitune-repository OWNER/gitune",
         "wrote .github/workflows/train.yml",
     ),
     "logs support": ("", "The job has successfully completed"),
