@@ -180,6 +180,7 @@ def test_history(opens: Opens) -> None:
     assert shell.types("git status --porcelain -- agents") == ""
 
 
+@pytest.mark.long
 def test_provenance(opens: Opens) -> None:
     page, _, repository = opens("docs/provenance.md")
     assert "11 ok, 0 broken, 0 unchecked" in page.types("gitune verify support")
@@ -253,6 +254,7 @@ def test_terminal(opens: Opens) -> None:
     assert "complete --no-files --command gitune" in written.read_text()
 
 
+@pytest.mark.long
 def test_doctor(opens: Opens) -> None:
     page, shell, _ = opens("docs/doctor.md")
     with HttpServer() as clock:
