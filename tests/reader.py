@@ -22,7 +22,7 @@ from tests.conftest import REPOSITORY
 from tests.journey import GITUNE
 
 NOTED = ("gh", "aws", "gcloud", "az", "pip", "ray")
-_BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
 def code(page: str, language: str = "sh") -> list[str]:
@@ -112,19 +112,23 @@ class Page:
     """The blocks of one page, to be typed one after the other. `instead` has what stands for words of the page."""
 
     def __init__(self, shell: Shell, path: str, instead: Mapping[str, str] | None = None) -> None:
-        self._shell, self._instead = shell, dict(instead or {})
+        self._shell, self.instead = shell, dict(instead or {})
         self.left = code(path)
 
     def types(self, begins: str, *, ends: Sequence[int] = ()) -> str:
         """Type the next block, which begins so. `ends` are the exit codes of its lines; those left out are 0."""
+        return "".join(self.said(begins, ends=ends))
+
+    def said(self, begins: str, *, ends: Sequence[int] = ()) -> list[str]:
+        """The same, line by line."""
         lines = self.next(begins)
         codes = [*ends, *[0] * (len(lines) - len(ends))]
-        return "".join(self._shell.types(line, code) for line, code in zip(lines, codes, strict=True))
+        return [self._shell.types(line, code) for line, code in zip(lines, codes, strict=True)]
 
     def next(self, begins: str) -> list[str]:
         """The lines of the next block, which begins so."""
         block = self.left.pop(0)
         assert block.strip().startswith(begins), block
-        for words, others in self._instead.items():
+        for words, others in self.instead.items():
             block = block.replace(words, others)
         return [line.strip() for line in block.splitlines() if line.strip()]

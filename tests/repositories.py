@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import asdict, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ class Git:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return text
+
+
+def gitune_on_github(folder: Path) -> dict[str, str]:
+    """What git must have in its environment, so that a repository below `folder`, with gitune's tag, stands for it."""
+    origin = Git(folder / "OWNER/gitune")
+    origin.commit("gitune")
+    origin("tag", f"v{metadata.version('gitune')}")
+    redirect = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder}/.insteadOf"}
+    return {**redirect, "GIT_CONFIG_VALUE_0": "https://github.com/", "GITUNE_PROGRAM": "gitune"}
 
 
 def lock_text(version: str, agent: str = "support", **changes: Any) -> str:

@@ -33,16 +33,22 @@ def _pieces(path: Path) -> Iterator[str]:
     yield from _CODE.findall(_FENCE.sub("", text))
 
 
-def _calls() -> Iterator[tuple[str, str]]:
+def calls_in(line: str) -> list[str]:
+    """The calls of gitune, without a comment behind them."""
+    return [call.rstrip(" :") for call in _CALL.findall(re.sub(r" +#.*", "", line.strip()))]
+
+
+def all_calls() -> Iterator[tuple[str, str]]:
+    """Document and call."""
     for path in DOCS:
         if path.name == "cli.md":  # the help itself
             continue
         for piece in _pieces(path):
-            for call in _CALL.findall(re.sub(r" +#.*", "", piece.strip())):
-                yield str(path.relative_to(REPOSITORY)), call.rstrip(" :")
+            for call in calls_in(piece):
+                yield str(path.relative_to(REPOSITORY)), call
 
 
-@pytest.mark.parametrize(("document", "call"), sorted(set(_calls())))
+@pytest.mark.parametrize(("document", "call"), sorted(set(all_calls())))
 def test_the_docs_name_only_commands_and_options_that_exist(document: str, call: str) -> None:
     words = [_PLACEHOLDERS.get(word, word) for word in shlex.split(call) if word != "..."]
     command: click.Command = cli
@@ -101,7 +107,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("call", sorted({call for _, call in _calls() if call.startswith(READERS)}))
+@pytest.mark.parametrize("call", sorted({call for _, call in all_calls() if call.startswith(READERS)}))
 def test_commands_that_read_do_what_the_docs_say(
     call: str, team: Path, gitune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
