@@ -44,8 +44,8 @@ def tutorial(shell: Shell) -> Page:
     banking77.write_csv(shell.folder.parent / "train.csv", intents=4)
     instead = {
         CSV: str(shell.folder.parent / "train.csv"),
-        "--examples 600": "--examples 96",
-        "--cases 60": "--cases 40",
+        "--examples 600": "--examples 80",
+        "--cases 60": "--cases 30",
         "My card has not arrived yet": "Why was there a fee when I paid with my card?",  # of an intent that was learned
     }
     return Page(shell, TUTORIAL, instead)
@@ -88,7 +88,7 @@ def test_it_is_trained_gated_and_deployed(trained: tuple[Repository, Result]) ->
     lock = yaml.safe_load((repository.root / ".gitune/dev/locks/support/model.lock.yaml").read_text())
     assert lock["benchmark"]["accuracy"] >= 0.7
     assert lock["benchmark"]["accuracy"] - lock["benchmark"]["base_accuracy"] >= 0.5
-    assert lock["benchmark"]["cases"] == 40
+    assert lock["benchmark"]["cases"] == 30
     routes = read_json(repository.root / ".gitune/dev/routes.json")["routes"]
     assert routes["support"]["model_id"] == lock["model_id"] == outcome["model"]["model_id"]
 
