@@ -398,9 +398,12 @@ def test_models_are_asked_for_where_only_the_training_api_is_gone(
 
 
 def test_no_answer_is_listed_and_is_no_drift(
-    trained: tuple[MistralServer, str], drift: Drift, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[MistralServer, str], drift: Drift, gitune: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", "wrong-key-0123456789")
     code, (found,) = drift("training")
     assert (code, found["kind"], found["provider"], found["drift"]) == (0, "unreachable", "mistral", False)
     assert "wrong-key" not in json.dumps(found)
+    assert gitune("drift", "-s", "training").out.startswith(
+        "no drift found in what could be asked of stack training\nunreachable: mistral: "
+    )

@@ -73,8 +73,9 @@ def test_a_listed_provider_moves_up_with_its_comments(commented: Repository, git
     assert text(commented) == MOVED
     assert f"--- a/{FILE}\n+++ b/{FILE}\n" in result.out
     assert "\n+  - {provider: local}  # here\n" in result.out
+    kept = "a model that mistral has trained for these data and settings stays while mistral is listed"
     assert f"\nwrote {FILE}\n" in result.out
-    assert result.out.endswith("\nnext: gitune plan -s training\n")
+    assert result.out.endswith(f"\n{kept}\nnext: gitune plan -s training\n")
     again = gitune("retrain", "support", "--on", "local")
     assert (again.code, again.out) == (0, "local is support's first candidate already: nothing to do\n")
     assert text(commented) == MOVED

@@ -45,4 +45,6 @@ def command(agent: str, provider: str, base_model: str | None, stack: str, as_js
     click.echo(f"{move.diff}\nwrote {move.file}")
     for line in notice_lines(notices):
         click.echo(line)
+    for other in dict.fromkeys(candidate.provider for candidate in move.spec.training[1:]):
+        click.echo(f"a model that {other} has trained for these data and settings stays while {other} is listed")
     click.echo(f"next: {following}")

@@ -28,7 +28,7 @@ def print_drift(findings: Sequence[Finding], stack: str) -> None:
     if drift:
         console.print(table)
     else:
-        console.print(f"no drift found in stack {stack}")
+        console.print(f"no drift found in {_asked(findings)}stack {stack}")
     for hint in dict.fromkeys((finding.agent or finding.provider, finding.hint) for finding in drift):
         console.print(Text(fit(f"hint: {': '.join(hint)}", _LONGEST)))
     for finding in findings:
@@ -40,10 +40,15 @@ def drift_markdown(findings: Sequence[Finding], stack: str | None = None) -> str
     """One section for each agent, then one for each provider's account; ends with a line feed."""
     drift = sum(finding.drift for finding in findings)
     count = f"{drift} difference{'' if drift == 1 else 's'}" if drift else "No drift found"
-    parts = [f"{count}{f' in stack {escaped(stack)}' if stack else ''}."]
+    parts = [f"{count}{f' in {_asked(findings)}stack {escaped(stack)}' if stack else ''}."]
     for title in dict.fromkeys(map(_title, findings)):
         parts += [f"## {escaped(title)}", "\n".join(_table([f for f in findings if _title(f) == title]))]
     return "\n\n".join(parts) + "\n"
+
+
+def _asked(findings: Sequence[Finding]) -> str:
+    """What is known of less than all is not said of all."""
+    return "what could be asked of " if any(one.kind in ("unreachable", "not-checked") for one in findings) else ""
 
 
 def _title(finding: Finding) -> str:
