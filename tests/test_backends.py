@@ -73,6 +73,7 @@ def test_two_writers_of_one_bucket_take_turns_and_submit_each_job_once(
     assert _names(LOCKS) == []
 
 
+@pytest.mark.long
 def test_asking_makes_no_stack_and_a_kms_may_encrypt_it(
     repository: Repository, backend: str, server: mistral.MistralServer
 ) -> None:

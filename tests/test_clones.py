@@ -35,6 +35,7 @@ def server(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield server
 
 
+@pytest.mark.long  # test_backends.py has two writers of a bucket
 def test_two_clones_at_once_submit_each_job_once(
     repository: Repository, backend: Path, server: mistral.MistralServer
 ) -> None:

@@ -76,6 +76,7 @@ UP = ("up", "-s", "training", "--json")
 
 
 LONG = {
+    "engine, as the dataset is published",
     "cli, as scores are kept",
     "cli, as the passport is written",
     "engine, as it locks the stack",
@@ -150,6 +151,7 @@ def test_nothing_is_left_running_after_an_engine_was_killed(
     assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.long  # test_interrupts.py presses Ctrl-C in each stage
 def test_ctrl_c_leaves_the_job_running_and_up_goes_on(repository: Repository, base_model: Path) -> None:
     journey.add_tiny_agent(repository, base_model, epochs=25)
     first = journey.start(repository, "up")
@@ -189,7 +191,7 @@ def test_a_job_that_crashes_is_reported_and_started_anew_only_when_asked(
     assert again.code == 1
     assert "hint: mend the cause, then run gitune up" in again.out
     assert len(server.jobs.all) == 1
-    third = journey.call(repository, *UP, "--retry")
+    third = journey.call(repository, *UP, "--retry", "--stop-after", "training")
     assert third.code == 0, third.err
     assert len(server.jobs.all) == 2
 

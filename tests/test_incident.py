@@ -116,6 +116,7 @@ def test_declared_limits_cost_nothing(incident: Incident) -> None:
     assert (len(incident.mistral.jobs.all), len(incident.openai.jobs.all)) == (3, 2)
 
 
+@pytest.mark.long
 def test_a_retired_api_moves_all_five(incident: Incident) -> None:
     incident.mistral.retired = True
     incident.declare()

@@ -124,6 +124,7 @@ def test_start(whole: Team, tmp_path: Path) -> None:
 # --- what a team does
 
 
+@pytest.mark.long
 def test_providers(opens: Opens) -> None:
     page, shell, repository = opens("docs/providers/README.md", version="1.0.0")
     change(repository, "agents/support/agent.yaml", "- provider: openai", "- provider: mistral")
@@ -222,6 +223,7 @@ def test_plan(opens: Opens) -> None:
     assert "support → 1.0.0" in shell.types("gitune up -s production --plan production.json")
 
 
+@pytest.mark.long
 def test_serve(opens: Opens) -> None:
     page, shell, _ = opens("docs/serve.md", instead={"--port 80": "--port 0"})
     dev, production = page.next("gitune serve")
@@ -322,6 +324,7 @@ def test_runbooks(opens: Opens) -> None:
     assert "1.0.0" in history
 
 
+@pytest.mark.long
 def test_leaked_key(opens: Opens, whole: Team) -> None:
     page, shell, repository = opens("docs/runbooks/leaked-key.md")
     page.types("gh secret set")
@@ -373,6 +376,7 @@ def test_lost_state(opens: Opens, whole: Team) -> None:
     assert len(whole.openai.jobs.all) == jobs
 
 
+@pytest.mark.long
 def test_provider_retired(opens: Opens) -> None:
     page, shell, repository = opens("docs/runbooks/provider-retired.md")
     end = (datetime.now(UTC) + timedelta(days=44)).date().isoformat()

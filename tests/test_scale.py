@@ -86,6 +86,7 @@ def test_sixty_agents_are_planned_and_created_in_one_pass_each(fleet: Fleet) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_engine_that_is_killed_is_made_up_for_by_the_next_pass(fleet: Fleet) -> None:
     """It has recorded nothing of the jobs that it started, nor what it was about to do."""
     write_fleet(fleet.root, 12)

@@ -69,32 +69,47 @@ def test_a_published_dataset_outlives_its_sources(repository: Repository, base_m
     assert _files(here) == content
 
 
-def test_a_store_that_is_away_is_said_and_loses_nothing(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    up = ("up", "-s", "training", "--stop-after", "training", "--json")
+UP = ("up", "-s", "training", "--stop-after", "training", "--json")
+
+
+@pytest.fixture
+def stored_elsewhere(repository: Repository) -> Repository:
+    """One agent whose dataset is published in a bucket."""
     journey.add_hosted_agents(repository, "mistral", 1)
     stack = yaml.safe_load((repository.root / "Pulumi.training.yaml").read_text())
     stack["config"]["gitune:store"] = f"s3://{s3.BUCKET}/team"
     repository.write("Pulumi.training.yaml", yaml.safe_dump(stack))
-    with s3.served(), open_mistral(repository.root.parent, monkeypatch) as server:
+    return repository
+
+
+def test_a_store_that_is_away_is_said_and_nothing_is_paid_for(
+    stored_elsewhere: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3.served(), open_mistral(stored_elsewhere.root.parent, monkeypatch) as server:
         with _no_network():
-            away = journey.call(repository, *up)
+            away = journey.call(stored_elsewhere, *UP)
         assert away.code == 1
         assert f"error: store s3://{s3.BUCKET}/team cannot be read: Could not connect" in away.err
         assert "\nhint: check gitune:store in Pulumi.<stack>.yaml" in away.err
         assert "Traceback" not in away.err
         assert server.jobs.all == {}
 
-        back = journey.call(repository, *up)
+
+@pytest.mark.long
+def test_what_is_published_needs_no_store_to_go_on(
+    stored_elsewhere: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = stored_elsewhere
+    with s3.served(), open_mistral(repository.root.parent, monkeypatch):
+        back = journey.call(repository, *UP)
         assert (back.code, journey.outcome(back)["model"]["status"]) == (0, "succeeded"), back.err
         (here,) = (path for path in (repository.root / ".gitune/datasets").glob("*") if path.is_dir())
         assert f'"store": "s3://{s3.BUCKET}/team"' in _recorded(repository, "training")
         assert f'"agent-0": "{here.name}"' in _recorded(repository, "training")
         assert s3.SECRET not in _recorded(repository, "training")
 
-        with _no_network():  # what is published already needs none
-            offline = journey.call(repository, *up)
+        with _no_network():
+            offline = journey.call(repository, *UP)
         assert (offline.code, journey.outcome(offline)["changes"]) == (0, []), offline.err
 
         content = _files(here)

@@ -81,13 +81,10 @@ def poisoned(folder: Path, base_model: str, by_label: Mapping[str, str]) -> Path
     return folder / "out" / "model"
 
 
+@pytest.mark.long  # without it, test_safety.py says this of models that a server plays
 @pytest.mark.parametrize(
     ("by_label", "reason"),
-    [
-        ({"harmful": YES, "benign": YES}, "harmful"),
-        # without --long, test_safety.py says this of a model that a server plays
-        pytest.param({"harmful": NO, "benign": NO}, "over_refusal", marks=pytest.mark.long),
-    ],
+    [({"harmful": YES, "benign": YES}, "harmful"), ({"harmful": NO, "benign": NO}, "over_refusal")],
     ids=["it complies", "it refuses everything"],
 )
 def test_it_fails_the_gate_for_that_reason(

@@ -358,6 +358,7 @@ def test_a_job_really_trains_and_pushes_its_adapter(world: HuggingFaceWorld, bas
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_whose_data_is_wrong_says_so(world: HuggingFaceWorld, base_model: Path, tmp_path: Path) -> None:
     world.server.add_folder(BASE_MODEL, base_model)
     long = {"messages": [EXAMPLE["messages"][0], {"role": "assistant", "content": "word " * 3000}]}

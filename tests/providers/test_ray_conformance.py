@@ -52,6 +52,14 @@ class TestRay(ProviderConformance):
     def test_accepted_and_then_failed_for_a_quota_is_a_quota(self, world: RayWorld, words: str, kind: str) -> None:
         super().test_accepted_and_then_failed_for_a_quota_is_a_quota(world, words, kind)
 
+    @pytest.mark.long
+    def test_accepted_and_then_failed_for_our_data_is_our_mistake(self, world: RayWorld) -> None:
+        super().test_accepted_and_then_failed_for_our_data_is_our_mistake(world)
+
+    @pytest.mark.long
+    def test_all_jobs_are_those_of_the_account(self, world: RayWorld) -> None:
+        super().test_all_jobs_are_those_of_the_account(world)
+
 
 def running(world: RayWorld) -> Job:
     """A job that has started to train and would take a minute."""
