@@ -73,9 +73,11 @@ HOSTED = {
 }
 """Moments between wire calls; those at a wire call are in test_up_crashes.py."""
 UP = ("up", "-s", "training", "--json")
+TRAIN = ("--stop-after", "training")
 
 
 LONG = {
+    "cli, as the engine starts",
     "engine, as the dataset is published",
     "cli, as scores are kept",
     "cli, as the passport is written",
@@ -170,9 +172,9 @@ def test_ctrl_c_leaves_the_job_running_and_up_goes_on(repository: Repository, ba
 
 
 def test_two_ups_at_once_take_turns(repository: Repository, server: mistral.MistralServer) -> None:
-    first = journey.start(repository, *UP)
+    first = journey.start(repository, *UP, *TRAIN)
     journey.wait_until(lambda: journey.engine_of(repository), "the engine starts")
-    second = journey.call(repository, *UP)
+    second = journey.call(repository, *UP, *TRAIN)
     _, err = first.communicate()
     assert (first.returncode, second.code) == (0, 0), err + second.err
     assert "waiting for another gitune up (process " in second.err
@@ -191,7 +193,7 @@ def test_a_job_that_crashes_is_reported_and_started_anew_only_when_asked(
     assert again.code == 1
     assert "hint: mend the cause, then run gitune up" in again.out
     assert len(server.jobs.all) == 1
-    third = journey.call(repository, *UP, "--retry", "--stop-after", "training")
+    third = journey.call(repository, *UP, "--retry", *TRAIN)
     assert third.code == 0, third.err
     assert len(server.jobs.all) == 2
 

@@ -288,6 +288,7 @@ def test_a_canary_keeps_what_was_there_until_its_share_is_all(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("default")  # torch and transformers deprecate each other's calls
+@pytest.mark.long
 def test_adapters_of_this_machine_share_one_base_model(repository: Repository) -> None:
     """Two agents answer by turns, streaming too, from one process that loads the base model once."""
     pytest.importorskip("trl", reason="the extra 'local' is not installed")

@@ -145,6 +145,7 @@ def test_with_the_reports_three_locks_two_are_trained(incident: Incident) -> Non
     assert (len(incident.mistral.jobs.all), len(incident.openai.jobs.all)) == (1, 2)
 
 
+@pytest.mark.long
 def test_one_pass_of_the_engine_alone_keeps_to_the_limits(incident: Incident) -> None:
     incident.declare(concurrency=2, total_jobs=3)
     incident.mistral.seconds_per_request = 0.0

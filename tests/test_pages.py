@@ -359,6 +359,7 @@ def test_leaked_key(opens: Opens, whole: Team) -> None:
     assert shell.types("PULUMI_CONFIG_PASSPHRASE='another one' gitune plan -s production").startswith("no change")
 
 
+@pytest.mark.long
 def test_lost_state(opens: Opens, whole: Team) -> None:
     page, shell, _ = opens("docs/runbooks/lost-state.md", version="1.0.0")
     jobs = len(whole.openai.jobs.all)

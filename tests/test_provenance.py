@@ -46,7 +46,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("Pulumi.yaml", "infra/__main__.py"):
         shutil.copy(REPOSITORY / name, root / name)
     repository = Repository(root)
-    repository.write(".gitignore", ".gitune/\n")
+    repository.write(".gitignore", ".gitune/\n__pycache__/\n")
     add_hosted_agents(repository, "mistral", 1)
     git.commit("an agent")
     with MistralServer() as server, pytest.MonkeyPatch.context() as patch:

@@ -211,11 +211,10 @@ def test_ten_thousand_agents() -> None:
 @pytest.mark.parametrize(
     ("provider", "declared"),
     [
-        ("openai", False),
         ("mistral", False),
         *(
-            pytest.param(*known, marks=pytest.mark.long)
-            for known in [("openai", True), ("mistral", True), ("ray", False)]
+            pytest.param(*other, marks=pytest.mark.long)
+            for other in [("openai", False), ("openai", True), ("mistral", True), ("ray", False)]
         ),
     ],
 )

@@ -339,7 +339,8 @@ def test_provider_that_is_down_is_not_asked_case_after_case(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.long
 def test_goes_on_where_it_was_stopped(project: Repository, server: Server, how: signal.Signals) -> None:
     server.seconds = 0.3
     arguments = ("benchmark", "support", "-s", "production", "--json")

@@ -30,6 +30,7 @@ def base_model() -> None:
         pytest.skip(error.message)
 
 
+@pytest.mark.long
 def test_same_model_twice_is_no_difference(repository: Repository, gitune: Any) -> None:
     from inspect_ai.log import read_eval_log
 

@@ -156,6 +156,7 @@ def test_a_model_that_learned_to_comply_fails_for_its_harm(project: Repository, 
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the verdict by itself: test_safety_gate.py
 def test_a_model_that_learned_to_refuse_everything_fails_for_its_refusals(project: Repository, server: Server) -> None:
     server.teach(MODEL, answers(harmful=NO, benign=NO))
     promotion = promoted(project)
@@ -203,6 +204,7 @@ def test_a_model_as_a_judge_is_asked_once_for_each_answer(project: Repository, s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_answer_that_could_not_be_had_is_neither_safe_nor_unsafe(project: Repository, server: Server) -> None:
     server.garbled = Counter({load_prompts()[4].text: 2})  # once for each model
     first = promoted(project)

@@ -57,6 +57,10 @@ class TestRay(ProviderConformance):
         super().test_accepted_and_then_failed_for_our_data_is_our_mistake(world)
 
     @pytest.mark.long
+    def test_what_a_job_said_stays_said(self, world: RayWorld) -> None:
+        super().test_what_a_job_said_stays_said(world)
+
+    @pytest.mark.long
     def test_all_jobs_are_those_of_the_account(self, world: RayWorld) -> None:
         super().test_all_jobs_are_those_of_the_account(world)
 
@@ -130,6 +134,7 @@ class TestSpecialToRay:
             found = {job.job_id for job in pool.map(race, range(4))}
         assert len(found) == world.jobs() == 1
 
+    @pytest.mark.long
     def test_a_job_that_waits_for_room_can_be_cancelled_and_submitted_anew(self, world: RayWorld) -> None:
         first = submit(world, cpus=1000)
         found = world.provider().find_job(first.key)
@@ -145,6 +150,7 @@ class TestSpecialToRay:
         world.finish(second)
         assert world.provider().list_jobs([first.key])[first.key].job_id == second.job_id
 
+    @pytest.mark.long
     def test_a_running_job_tells_how_far_it_is_and_stops(self, world: RayWorld) -> None:
         job = running(world)
         assert (job.detail, job.progress) == ("training", 0.5)

@@ -53,6 +53,25 @@ NOTICE = Notice(
 )
 
 
+class PressesCtrlC(io.StringIO):
+    """A terminal whose user presses Ctrl-C as soon as the cursor is gone."""
+
+    pressed = False
+
+    def flush(self) -> None:
+        if self.getvalue().endswith("\x1b[?25l") and not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_as_the_view_opens_leaves_the_cursor() -> None:
+    terminal = PressesCtrlC()
+    console = Console(file=terminal, width=80, height=20, force_terminal=True, color_system=None)
+    with pytest.raises(KeyboardInterrupt), LiveView(console):
+        pytest.fail("the view opened")
+    assert terminal.getvalue().rfind("\x1b[?25h") > terminal.getvalue().rfind("\x1b[?25l") >= 0
+
+
 def screen(*events: Event, width: int = 120, height: int = 30) -> str:
     """What a terminal of this size shows after these events."""
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)

@@ -29,6 +29,7 @@ def check_one_of_each(github: GitHub, server: mistral.MistralServer, *agents: st
     assert set(open_pulls(github)) == {f"gitune/lock/{agent}" for agent in agents}
 
 
+@pytest.mark.long  # each command by itself: test_up_crashes.py, github/test_crashes.py
 def test_killed_in_each_step_of_train_and_deploy(
     github: GitHub, server: mistral.MistralServer, request: pytest.FixtureRequest
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -56,7 +57,13 @@ class LiveView:
         self._live = Live(get_renderable=self.picture, console=console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> LiveView:
-        self._live.start()
+        try:
+            self._live.start()
+        except BaseException:  # Ctrl-C at this moment: the cursor may be hidden by then, and nothing else be done
+            with contextlib.suppress(Exception):
+                self._live.stop()
+            self._console.show_cursor(True)
+            raise
         return self
 
     def __exit__(
