@@ -77,6 +77,7 @@ TRAIN = ("--stop-after", "training")
 
 
 LONG = {
+    "engine, as it deploys",
     "cli, as the engine starts",
     "engine, as the dataset is published",
     "cli, as scores are kept",

@@ -57,6 +57,10 @@ class TestRay(ProviderConformance):
         super().test_accepted_and_then_failed_for_our_data_is_our_mistake(world)
 
     @pytest.mark.long
+    def test_a_finished_job_names_its_model(self, world: RayWorld) -> None:
+        super().test_a_finished_job_names_its_model(world)
+
+    @pytest.mark.long
     def test_what_a_job_said_stays_said(self, world: RayWorld) -> None:
         super().test_what_a_job_said_stays_said(world)
 
