@@ -55,7 +55,7 @@ def gitune(cases: Sequence[Case], folder: Path) -> tuple[list[str], float]:
     project = Project.open("dev", ROOT)
     spec = load_agents(ROOT)[0]
     settings = spec.benchmark.model_copy(update={"max_new_tokens": LONGEST, "latency_cases": 1})
-    bench = Benchmark("bench", folder, cases, "", settings, open_grading(spec, project), lambda *_: None)
+    bench = Benchmark("bench", folder, cases, settings, open_grading(spec, project), None, lambda *_: None)
     model = find_model(project, f"local:{DEFAULT_BASE_MODEL}")
     open_answers(model.target, 1)  # loads the weights
     started = time.perf_counter()
