@@ -15,9 +15,10 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from gitune.engine.cache import cache_folder
 from tests.conftest import REPOSITORY
 from tests.journey import GITUNE
 
@@ -36,7 +37,7 @@ class Shell:
     """What is exported and the current folder stay from line to line."""
 
     folder: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
 
     @staticmethod
     def beside(root: Path, **environment: str) -> Shell:
@@ -51,9 +52,7 @@ class Shell:
             (programs / name).write_text(f"#!/bin/sh\n{line}\n")
             (programs / name).chmod(0o755)
         variables = {"HOME": str(home), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
-        variables["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME") or str(
-            Path.home() / ".cache"
-        )  # where the engine is
+        variables["XDG_CACHE_HOME"] = str(cache_folder().parent)  # where the engine is
         git = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         for role in ("AUTHOR", "COMMITTER"):
             git |= {f"GIT_{role}_NAME": "Ada Byron", f"GIT_{role}_EMAIL": "ada@example.org"}
@@ -79,8 +78,8 @@ class Shell:
         return done.stdout + done.stderr
 
     @contextmanager
-    def starts(self, line: str, until: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-        """A line that goes on until the block ends, and what it said up to the line with `until`."""
+    def starts(self, line: str, until: str) -> Iterator[str]:
+        """A line that goes on until the block ends; yields what it said up to the line with `until`."""
         process = subprocess.Popen(
             ["bash", "-c", f"exec {line}"],
             cwd=self.folder,
@@ -98,7 +97,7 @@ class Shell:
                     more = process.stdout.readline()
                     assert more, said
                     said += more
-                yield process, said
+                yield said
             finally:
                 process.send_signal(signal.SIGINT)
 

@@ -18,6 +18,7 @@ from tests.conftest import Repository, Result
 from tests.reader import Page, Shell, code
 from tests.repositories import gitune_on_github
 from tests.servers import openai
+from tests.team import MERGE
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,7 +88,7 @@ def test_it_is_trained_gated_and_deployed(trained: tuple[Repository, Result]) ->
     assert (outcome["settled"], outcome["verdict"], outcome["version"]) == (True, "pass", "1.0.0")
     lock = yaml.safe_load((repository.root / ".gitune/dev/locks/support/model.lock.yaml").read_text())
     assert lock["benchmark"]["accuracy"] >= 0.7
-    assert lock["benchmark"]["accuracy"] - lock["benchmark"]["base_accuracy"] >= 0.5
+    assert lock["benchmark"]["accuracy"] - lock["benchmark"]["base_accuracy"] >= 0.6
     assert lock["benchmark"]["cases"] == 30
     routes = read_json(repository.root / ".gitune/dev/routes.json")["routes"]
     assert routes["support"]["model_id"] == lock["model_id"] == outcome["model"]["model_id"]
@@ -227,14 +228,13 @@ def test_the_second_half_of_the_tutorial(trained: tuple[Repository, Result], she
         merge = "git switch --quiet main && git merge --quiet {0} && git push --quiet && git branch --quiet -d {0}"
         shell.types(merge.format("support-on-openai"))
         shell.types("gitune up -s training --poll 0.1")  # as the workflow `train` does, and its pull request's merge
-        lock = "git add --all && git commit --quiet -m 'Lock support {}' && git push --quiet"
-        shell.types(lock.format("1.0.0"))
+        shell.types(MERGE.format("Lock support 1.0.0"))
         assert "1.0.0" in tutorial.types("gitune status")
         shell.types("gitune up -s production")
         assert "1.0.0" in tutorial.types("git pull")
 
         (serve,) = tutorial.next("gitune serve")
-        with shell.starts(f"{serve} --port 0", until="serving on ") as (_, said):
+        with shell.starts(f"{serve} --port 0", until="serving on ") as said:
             (address,) = re.findall(r"http://\S+/v1", said)
             (client,) = code(TUTORIAL, "python")
             names: dict[str, Any] = {}
@@ -247,7 +247,7 @@ def test_the_second_half_of_the_tutorial(trained: tuple[Repository, Result], she
         for data in (repository.root / "agents/support/data").iterdir():
             data.write_text(data.read_text().replace("?", "!"))
         shell.types("gitune up -s training --poll 0.1")
-        shell.types(lock.format("1.1.0"))
+        shell.types(MERGE.format("Lock support 1.1.0"))
         shell.types("gitune up -s production")
         assert "1.1.0" in shell.types("gitune status -s production")
         assert "1.1.0 → 1.0.0" in tutorial.types("git switch --create roll-back")

@@ -227,9 +227,9 @@ def test_plan(opens: Opens) -> None:
 def test_serve(opens: Opens) -> None:
     page, shell, _ = opens("docs/serve.md", instead={"--port 80": "--port 0"})
     dev, production = page.next("gitune serve")
-    with shell.starts(f"{dev} --port 0", until="serving on ") as (_, said):
+    with shell.starts(f"{dev} --port 0", until="serving on ") as said:
         assert "nothing is deployed yet" in said
-    with shell.starts(production, until="serving on ") as (_, said):
+    with shell.starts(production, until="serving on ") as said:
         assert "anybody who reaches 0.0.0.0 may ask" in said
         (port,) = re.findall(r"serving on http://0\.0\.0\.0:(\d+)/v1: qa, support", said)
         (client,) = code("docs/serve.md", "python")

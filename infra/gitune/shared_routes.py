@@ -7,7 +7,7 @@ finds as drift of its own state, and does again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gitune.dataset.store import Store
 from gitune.errors import UserError
@@ -37,7 +37,7 @@ class SharedRoutes:
     """The routes of one `up`: fetched at its start, published whenever they have changed."""
 
     project: Project
-    known: bytes | None = field(default=None)
+    known: bytes | None = None
     """What the store has, as far as is known."""
 
     def fetch(self, note: Callable[[str], None]) -> None:
